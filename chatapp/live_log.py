@@ -1,0 +1,137 @@
+"""The log of one answer in the memory of the worker that writes it.
+
+Events are kept as they go over the wire, end to end in one buffer: encoded once for all readers,
+and whatever a reader has not seen yet is one slice. One thread appends; any number read.
+"""
+
+import time
+from array import array
+from typing import NamedTuple
+
+from .events import TERMINAL, Event, EventType, encode_text
+from .sse import decode_frame, encode, encode_piece
+
+
+class _Kept(NamedTuple):
+    """What is in memory. Replaced as a whole, so that a reader never sees half of a trim."""
+
+    first: int
+    """The number of the first event in `wire`."""
+    wire: bytearray
+    ends: "array[int]"
+    """For each event, where it ends in `wire`. Grows last: what it counts is complete."""
+
+
+class LiveLog:
+    """Numbered events, append-only.
+
+    :param max_bytes: beyond this the older half of the events is dropped; the text stays.
+    """
+
+    __slots__ = ("_complete", "_kept", "_max_bytes", "_pieces")
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._complete = 0
+        """The newest event whose text is in `_pieces`."""
+        self._kept = _Kept(1, bytearray(), array("Q"))
+        self._pieces = {EventType.TEXT: bytearray(), EventType.REASONING: bytearray()}
+
+    @property
+    def last(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        first, _, ends = self._kept
+        return first + len(ends) - 1
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, without the bookkeeping."""
+        pieces = sum(len(text) for text in self._pieces.values())
+        return len(self._kept.wire) + pieces
+
+    def text(self, kind: EventType = EventType.TEXT) -> str:
+        """All text (or reasoning) so far."""
+        return self._pieces[kind].decode()
+
+    def append(self, kind: EventType, data: bytes) -> None:
+        """Add an event; its number is `last` + 1."""
+        first, wire, ends = self._kept
+        number = first + len(ends)
+        wire += encode(Event(number, kind, data))
+        ends.append(len(wire))
+        self._complete = number
+        if len(wire) > self._max_bytes:
+            self._trim()
+
+    def append_piece(self, kind: EventType, text: str) -> None:
+        """Add a piece of text or reasoning."""
+        first, wire, ends = self._kept
+        number = first + len(ends)
+        wire += encode_piece(number, kind, encode_text(text))
+        ends.append(len(wire))
+        self._pieces[kind] += text.encode()
+        self._complete = number
+        if len(wire) > self._max_bytes:
+            self._trim()
+
+    def snapshot(self) -> tuple[int, str, str]:
+        """The number of the newest event, and the text and the reasoning that it completes."""
+        while True:
+            number = self._complete
+            text, reasoning = self.text(), self.text(EventType.REASONING)
+            if number == self.last == self._complete:
+                return number, text, reasoning
+            time.sleep(0)  # The writer, in another thread, is between a piece and its text.
+
+    def ends_at(self, number: int) -> bool:
+        """Whether this event is the answer's last one."""
+        try:
+            return any(event.type in TERMINAL for event in self.events(number - 1, number))
+        except LookupError:  # The last one is always kept.
+            return False
+
+    def reaches(self, cursor: int) -> bool:
+        """Whether all events after `cursor` are still here."""
+        return self._kept.first - 1 <= cursor <= self.last
+
+    def read(self, cursor: int) -> tuple[bytes, int]:
+        """Everything after event `cursor` as wire bytes, and the new cursor.
+
+        :raises LookupError: when the log no longer reaches back to the cursor.
+        """
+        first, wire, ends = self._kept
+        index, count = cursor + 1 - first, len(ends)
+        if index < 0:
+            raise LookupError(f"event {cursor + 1} is gone; the first kept is {first}")
+        if index >= count:
+            return b"", cursor
+        start = ends[index - 1] if index else 0
+        return bytes(wire[start : ends[count - 1]]), first + count - 1
+
+    def events(self, cursor: int, to: int | None = None) -> list[Event]:
+        """The events after `cursor`, up to and with `to`.
+
+        :raises LookupError: as `read`.
+        """
+        first, wire, ends = self._kept
+        index = cursor + 1 - first
+        if index < 0:
+            raise LookupError(f"event {cursor + 1} is gone; the first kept is {first}")
+        stop = len(ends) if to is None else min(len(ends), to + 1 - first)
+        if index >= stop:
+            return []
+        start = ends[index - 1] if index else 0
+        events = []
+        for i in range(index, stop):
+            events.append(decode_frame(bytes(wire[start : ends[i]]), first + i))
+            start = ends[i]
+        return events
+
+    def _trim(self) -> None:
+        first, wire, ends = self._kept
+        # At least one event stays, however large it is: the newest may be the end of the answer.
+        drop = min(sum(1 for end in ends if end <= len(wire) // 2) + 1, len(ends) - 1)
+        if drop > 0:
+            cut = ends[drop - 1]
+            kept = array("Q", (end - cut for end in ends[drop:]))
+            self._kept = _Kept(first + drop, wire[cut:], kept)
