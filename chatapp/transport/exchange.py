@@ -1,0 +1,234 @@
+"""One request and its response on one connection."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import httpx2
+
+from .cancellation import Cancelled
+from .messages import ResponseParser
+from .sockets import AttachedSocket
+from .watchdog import Watchdog, Watched
+
+READ_SIZE = 65536
+"""Bytes to ask the system for at once; they are allocated only while it answers."""
+
+JOINED = 65536
+"""Bytes up to which head and body leave together: copying them costs less than a second packet."""
+
+
+class Exchange:
+    """Owns the connection from the first byte of a request to the end of the response.
+
+    :param attached: a connected socket with nothing to read.
+    :param keep: gets the exchange after a response that leaves the connection fit for another
+        request, and owns the socket from then on. None: the connection is closed.
+    """
+
+    __slots__ = (
+        "attached",
+        "done",
+        "failure",
+        "keep",
+        "parser",
+        "received",
+        "sent",
+        "watchdog",
+        "watched",
+        "write_failed",
+    )
+
+    def __init__(
+        self,
+        attached: AttachedSocket,
+        method: str,
+        keep: Callable[["Exchange"], None] | None = None,
+    ) -> None:
+        self.attached = attached
+        self.parser = ResponseParser(method)
+        self.keep = keep
+        self.done: Callable[[], None] | None = None
+        """Called once when the exchange is over, however it ended."""
+        self.sent = False
+        """Whether any byte may have left for the upstream."""
+        self.received = False
+        """Whether any byte has come from the upstream."""
+        self.write_failed = False
+        self.watchdog: Watchdog | None = None
+        self.watched: Watched | None = None
+        self.failure: Exception | None = None
+
+    def send(self, head: bytes, body: Iterable[bytes], timeout: float | None) -> None:
+        """Send a whole request.
+
+        A connection that breaks meanwhile isn't an error yet: an upstream may refuse a request
+        before it has read all of it, and close. What it said can still be read.
+
+        :param timeout: seconds for each wait.
+        """
+        pending = head
+        try:
+            self.attached.sock.settimeout(timeout)
+            for piece in body:
+                if len(pending) + len(piece) <= JOINED:
+                    pending += piece
+                else:
+                    self.send_all(pending)
+                    pending = piece
+            self.send_all(pending)
+        except TimeoutError as error:
+            raise self.fault(httpx2.WriteTimeout("The upstream took no bytes.")) from error
+        except OSError as error:
+            if self.attached.cancelled:
+                raise Cancelled from error
+            self.write_failed = True
+
+    def send_all(self, data: bytes) -> None:
+        sock = self.attached.sock
+        if not self.sent:
+            # That the very first write to a plain socket fails proves that nothing has left. A
+            # TLS write may fail after its first record has left.
+            self.sent = isinstance(sock, ssl.SSLSocket)
+            count = sock.send(data)
+            self.sent = True
+            if count == len(data):
+                return
+            data = data[count:]
+        sock.sendall(data)
+
+    def read_head(self, timeout: float | None) -> bytes:
+        """Wait for the head of the final response.
+
+        :param timeout: seconds for each wait, then also for those of the body.
+        :return: what came of the body with it.
+        """
+        body = b""
+        # Once, not for each read: changing it is a system call where nothing is patched.
+        self.attached.sock.settimeout(timeout)
+        while not self.parser.head_complete:
+            body = self.receive()
+        return body
+
+    def watch(self, watchdog: Watchdog, timeout: float) -> None:
+        """From now on the watchdog bounds each wait, not the socket."""
+        self.attached.sock.settimeout(None)
+        self.watchdog = watchdog
+        self.watched = watchdog.watch(self.attached, timeout)
+
+    def receive(self) -> bytes:
+        """What the next read brings of the body; may be empty. Not to be called after the end."""
+        if self.failure is not None:
+            raise self.failure
+        watched = self.watched
+        try:
+            if watched is None:
+                data = self.attached.sock.recv(READ_SIZE)
+            else:
+                watched.turn += 1
+                data = self.attached.sock.recv(READ_SIZE)
+                watched.turn += 1
+        except TimeoutError as error:
+            raise self.fault(silent()) from error
+        except OSError as error:
+            raise self.fault(httpx2.ReadError(str(error))) from error
+        return self.accept(data)
+
+    def receive_now(self) -> bytes | None:
+        """As `receive`, on a socket whose timeout is 0; None: nothing is there."""
+        if self.failure is not None:
+            raise self.failure
+        try:
+            data = self.attached.sock.recv(READ_SIZE)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+        except OSError as error:
+            raise self.fault(httpx2.ReadError(str(error))) from error
+        return self.accept(data)
+
+    def accept(self, data: bytes) -> bytes:
+        """Bytes of the connection in, bytes of the body out; `b""` in: the connection has ended."""
+        parser = self.parser
+        if not data:
+            if self.attached.cancelled:
+                raise Cancelled
+            if self.watched is not None and self.watched.expired:
+                raise silent()
+            parser.end()
+            return b""
+        self.received = True
+        try:
+            return parser.feed(data)
+        except httpx2.RemoteProtocolError as error:
+            if not parser.head_complete:
+                raise
+            # What came before the error is the caller's; the error is for the next read.
+            self.failure = error
+            return parser.take_body()
+
+    def fault(self, error: httpx2.TransportError) -> httpx2.TransportError:
+        if self.attached.cancelled:
+            return Cancelled()
+        watched = self.watched
+        return silent() if watched is not None and watched.expired else error
+
+    def skip_body(self, seconds: float) -> None:
+        """Read to the end of the response.
+
+        :raises httpx2.TransportError: it didn't end in time, or the connection broke.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.parser.complete:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise httpx2.ReadTimeout("The response didn't end in time.")
+            self.attached.sock.settimeout(left)
+            self.receive()
+
+    def finish(self) -> None:
+        """The response was read to its end: keep the connection if it may be used again."""
+        keep, self.keep = self.keep, None
+        self.unwatch()
+        attached, cancellation = self.attached, self.attached.cancellation
+        if cancellation is not None:
+            cancellation.detach()
+        if keep is None or not self.parser.keep_alive or self.write_failed or attached.cancelled:
+            self.close()
+            return
+        keep(self)
+        self.over()
+
+    def close(self) -> None:
+        """Close the connection. May be called again."""
+        self.unwatch()
+        self.attached.close()
+        self.over()
+
+    def unwatch(self) -> None:
+        watchdog, self.watchdog = self.watchdog, None
+        if watchdog is not None and self.watched is not None:
+            watchdog.forget(self.watched)
+
+    def over(self) -> None:
+        self.parser.release()
+        done, self.done = self.done, None
+        if done is not None:
+            done()
+
+
+def silent() -> httpx2.ReadTimeout:
+    return httpx2.ReadTimeout("The upstream fell silent.")
+
+
+class Timeouts:
+    """Seconds for the phases of a request, as httpx2 passes them; None waits for ever."""
+
+    __slots__ = ("connect", "pool", "read", "write")
+
+    def __init__(self, extensions: Mapping[str, Any]) -> None:
+        timeout: Mapping[str, float | None] = extensions.get("timeout", {})
+        self.connect = timeout.get("connect")
+        self.read = timeout.get("read")
+        self.write = timeout.get("write")
+        self.pool = timeout.get("pool")
