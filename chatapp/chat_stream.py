@@ -1,0 +1,191 @@
+"""An answer on its way from the upstream: its bytes in, its pieces out."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import httpx2
+
+from .chunks import ChunkReader, Piece
+from .errors import ChatAppError, UpstreamCut, UpstreamInvalid, UpstreamTimeout
+from .events import EventType
+from .sse import Decoder, MessageTooLarge
+from .transport import Cancellation, RawBody
+
+logger = logging.getLogger(__name__)
+
+TAIL_SECONDS: Final = 1.0
+"""How long an upstream may take, after the answer's last word, to send usage and end the stream."""
+
+DONE: Final = b"[DONE]"
+
+Ended = Callable[[Exception | None], None]
+Pump = Callable[[RawBody, Callable[[bytes], float], Ended, float], None]
+"""Hands a body's bytes to a function, which tells for how many seconds it waits for more. Calls the
+second when that is 0, the body ends, or something raises; the number is for the first bytes."""
+
+
+class ChatStream:
+    """A synchronous generator over the SDK's open stream: iterate for the pieces of the answer.
+
+    Ends normally only when the upstream has said why it stopped; raises `ChatAppError` otherwise.
+
+    :param response: accepted by the upstream, its body unread.
+    :param cancellation: closes its connection.
+    :param prompt_bytes: of the question's text, for an estimate of the usage.
+    :param pump: what hands the bytes on in `copy`; None: the thread that calls it.
+    :param silence: seconds that the pump bears.
+    """
+
+    def __init__(
+        self,
+        response: httpx2.Response,
+        cancellation: Cancellation,
+        prompt_bytes: int,
+        pump: Pump | None,
+        silence: float,
+    ) -> None:
+        self.finish_reason: str | None = None
+        """`stop`, `length` or `content_filter`; None: not ended yet."""
+        encoded = "content-encoding" in response.headers
+        # The response would keep the request with it, and so the whole history.
+        self._encoded = response if encoded else None
+        self._body: RawBody = response.extensions["raw_body"]
+        self._cancellation = cancellation
+        self._prompt_bytes = prompt_bytes
+        self._pump = None if encoded else pump
+        self._silence = silence
+        self._reader = ChunkReader()
+        self._decoder = Decoder()
+        self._valid = False
+        self._complete = False
+        self._tail: threading.Timer | None = None
+
+    def __iter__(self) -> Iterator[Piece]:
+        try:
+            for block in self._encoded.iter_bytes() if self._encoded else self._body:
+                for data in self._data(block):
+                    if data == DONE:
+                        self._complete = True
+                        break
+                    yield from self._reader.read(data)
+                    self._valid = True
+                if self._complete:
+                    break
+                if self._reader.finish_reason and not self._tail:
+                    self._bound_tail()
+        except httpx2.HTTPError as error:
+            self._break_off(error)
+        yield from self._rest()
+
+    def copy(self, write: Callable[[EventType, str], bool], ended: Ended) -> None:
+        """Hand each piece to `write` as it comes, until the end or until it says no.
+
+        Then `ended` is called, with what was raised: here, or later where a pump does the work.
+        """
+        if self._pump is not None:
+            self._copy_by(self._pump, write, ended)
+            return
+        fault: Exception | None = None
+        try:
+            for kind, text in self:
+                if not write(kind, text):
+                    self.finish_reason = "length"
+                    break
+        except Exception as error:
+            fault = error
+        ended(fault)
+
+    def _copy_by(self, pump: Pump, write: Callable[[EventType, str], bool], ended: Ended) -> None:
+        reader, silence = self._reader, self._silence
+
+        def take(block: bytes) -> float:
+            for data in self._data(block):
+                if data == DONE:
+                    self._complete = True
+                    return 0.0
+                for kind, text in reader.read(data):
+                    if not write(kind, text):
+                        self.finish_reason = "length"
+                        return 0.0
+                self._valid = True
+            return TAIL_SECONDS if reader.finish_reason else silence
+
+        pump(self._body, take, lambda fault: ended(self._conclude(fault, write)), self._silence)
+
+    def _conclude(
+        self, fault: Exception | None, write: Callable[[EventType, str], bool]
+    ) -> Exception | None:
+        """Write what is left when the bytes have ended; what went wrong, in our own terms."""
+        try:
+            if isinstance(fault, httpx2.HTTPError):
+                self._break_off(fault)
+            elif fault is not None:
+                return fault
+            for kind, text in () if self.finish_reason else self._rest():
+                if not write(kind, text):
+                    self.finish_reason = "length"
+                    break
+        except Exception as error:
+            return error
+        return None
+
+    def _data(self, block: bytes) -> list[bytes]:
+        """The data of the events that these bytes complete."""
+        try:
+            return self._decoder.feed_data(block)
+        except MessageTooLarge:
+            raise UpstreamInvalid("The model's server sent too much at once. Try again.") from None
+
+    def _break_off(self, error: httpx2.HTTPError) -> None:
+        """An answer whose end was told is whole, whatever came of the connection then."""
+        if self._reader.finish_reason:
+            return
+        if not self._cancellation.cancelled:
+            logger.warning("upstream: broke off: %r", error)
+        if isinstance(error, httpx2.TimeoutException):
+            raise UpstreamTimeout("The model fell silent for too long. Ask again.") from None
+        if isinstance(error, httpx2.DecodingError):
+            raise UpstreamInvalid("The model's server sent something unreadable.") from None
+        raise UpstreamCut("The connection to the model broke. Ask again.") from None
+
+    def _rest(self) -> Iterator[Piece]:
+        if not self._complete:
+            for message in self._decoder.flush():
+                if message.data != b"[DONE]":
+                    yield from self._reader.read(message.data)
+                    self._valid = True
+        yield from self._reader.rest()
+        self.finish_reason = self._reader.finish_reason
+        if self.finish_reason is None:
+            raise self._endless()
+
+    def _endless(self) -> ChatAppError:
+        if self._valid:
+            return UpstreamCut("The answer broke off before its end. Ask again.")
+        return UpstreamInvalid(
+            "The model's server sent no answer. Try again, or tell whoever runs this site."
+        )
+
+    def usage(self, text: str) -> tuple[dict[str, int], str]:
+        """Tokens as the provider counted them, else estimated at four bytes of UTF-8 each."""
+        if self._reader.usage:
+            return self._reader.usage, "provider"
+        prompt, completion = -(-self._prompt_bytes // 4), -(-len(text.encode()) // 4)
+        counted = {"prompt_tokens": prompt, "completion_tokens": completion}
+        return counted | {"total_tokens": prompt + completion}, "estimated"
+
+    def close(self) -> None:
+        """Give the connection back, or close it when the answer did not reach its end."""
+        if self._tail:
+            self._tail.cancel()
+        if self._complete and not self._cancellation.cancelled:
+            # Read to its end, the response leaves a connection that can be used again.
+            self._body.drain(TAIL_SECONDS)
+        self._body.close()
+
+    def _bound_tail(self) -> None:
+        self._tail = threading.Timer(TAIL_SECONDS, self._cancellation.cancel)
+        self._tail.daemon = True
+        self._tail.start()
