@@ -1,0 +1,197 @@
+"""The life of one answer.
+
+An answer is written by whoever reads its upstream, and by nobody else: a thread, or under gevent
+the hub, piece by piece. Everybody else reads its log. Whoever moves an answer to its last status
+writes its last event; the table below lets only one do so.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from .errors import ChatAppError, InternalError
+from .events import Event, EventType, event_data, timestamp
+from .granularity import Splitter
+from .live_log import LiveLog
+
+logger = logging.getLogger(__name__)
+
+
+class Status(StrEnum):
+    """Where an answer is in its life."""
+
+    PENDING = "pending"
+    STREAMING = "streaming"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+TRANSITIONS: Final = {
+    Status.PENDING: frozenset({Status.STREAMING, Status.FAILED, Status.STOPPED}),
+    Status.STREAMING: frozenset({Status.DONE, Status.FAILED, Status.STOPPED}),
+    Status.DONE: frozenset[Status](),
+    Status.FAILED: frozenset[Status](),
+    Status.STOPPED: frozenset[Status](),
+}
+
+
+class IllegalTransition(RuntimeError):
+    """The life-cycle table has no such move. Nothing was changed."""
+
+
+class Stream(Protocol):
+    """An upstream's answer while it is being sent."""
+
+    finish_reason: str | None
+
+    def copy(
+        self,
+        write: Callable[[EventType, str], bool],
+        ended: Callable[[Exception | None], None],
+    ) -> None:
+        """Hand each piece to `write` as it comes, to the end, or until `write` returns False.
+
+        Then call `ended` with what went wrong on the way: before the return, or later from
+        another thread.
+        """
+
+    def usage(self, text: str) -> tuple[dict[str, int], str]:
+        """Tokens, and who counted them: `provider` or `estimated` (for what `text` tells)."""
+
+    def close(self) -> None: ...
+
+
+class Cancellable(Protocol):
+    """Closes the upstream's socket, whatever is being done with it."""
+
+    def cancel(self) -> None: ...
+
+
+class Reader(Protocol):
+    """Somebody who sleeps until there is news."""
+
+    def ring(self) -> None: ...
+
+
+class Answer:
+    """One assistant message while it is written and as long as its log is kept.
+
+    The fields are for reading; the methods move the answer on.
+    """
+
+    def __init__(self, owner: str, log: LiveLog, max_chars: int) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.owner = owner
+        self.key: str | None = None
+        self.conversation_id: str | None = None
+        self.model: str | None = None
+        self.created_at = datetime.now(UTC)
+        self.status = Status.PENDING
+        self.accepted = False
+        """Whether the upstream has begun to answer."""
+        self.log = log
+        self.finish_reason: str | None = None
+        self.usage: dict[str, int] | None = None
+        self.usage_source: str | None = None
+        self.error: ChatAppError | None = None
+        self.ended_at: float | None = None
+        """Monotonic seconds. Set after the last event is in the log: nothing follows."""
+        self.settled = threading.Event()
+        """Set when the upstream has accepted or refused, or the answer is over."""
+        self.readers: set[Reader] = set()
+        self.unread_since = time.monotonic()
+        self._max_chars = max_chars
+        self._chars = 0
+        self._splitters: dict[EventType, Splitter] = {}
+        self._lock = threading.Lock()
+        self.cancellation: Cancellable | None = None
+        self.verdict: tuple[Status, ChatAppError | None] | None = None
+        """How the answer must end, when somebody has decided that."""
+
+    @property
+    def running(self) -> bool:
+        return self.ended_at is None
+
+    def start_event(self) -> Event:
+        """Event 1."""
+        fields = {
+            "answer_id": self.id,
+            "conversation_id": self.conversation_id,
+            "model": self.model,
+            "created_at": timestamp(self.created_at),
+        }
+        return Event(1, EventType.START, event_data(fields))
+
+    def move(self, status: Status, only_from: Status | None = None) -> None:
+        """Go on to `status`.
+
+        :raises IllegalTransition: when the table has no such move, or this is not `only_from`.
+        """
+        with self._lock:
+            if status not in TRANSITIONS[self.status] or only_from not in (None, self.status):
+                raise IllegalTransition(f"answer {self.id}: {self.status} to {status}")
+            self.status = status
+            self.accepted = self.accepted or status is Status.STREAMING
+
+    def write(self, kind: EventType, text: str) -> bool:
+        """Append a piece and wake the readers. False when the answer is as long as allowed."""
+        splitter = self._splitters.get(kind)
+        if splitter is None:
+            splitter = self._splitters[kind] = Splitter()
+        room = self._max_chars - self._chars
+        for part in splitter.split(text[:room]):
+            self.log.append_piece(kind, part)
+        self._chars += len(text)
+        for reader in tuple(self.readers):
+            reader.ring()
+        return len(text) < room
+
+    def ring(self) -> None:
+        """Wake everybody who waits for news of this answer."""
+        for reader in tuple(self.readers):
+            reader.ring()
+
+    def close(self, save: Callable[["Answer"], None]) -> None:
+        """Save the message, then write the last event: who sees the event can read the message.
+
+        For whoever has just moved the answer to its last status, and nobody else.
+        """
+        try:
+            save(self)
+        except Exception:
+            logger.exception("answer %s could not be saved", self.id)
+            self.status, self.error = Status.FAILED, InternalError(SAVE_FAILED)
+        if self.error:
+            self.log.append(EventType.FAILED, event_data(self.error.fields()))
+        else:
+            fields = {
+                "finish_reason": self.finish_reason,
+                "usage": self.usage,
+                "usage_source": self.usage_source,
+            }
+            self.log.append(EventType.DONE, event_data(fields))
+        self._splitters.clear()
+        self.ended_at = time.monotonic()
+        self.settled.set()
+        self.ring()
+
+    def halt(self, status: Status, error: ChatAppError | None) -> None:
+        """Decide how the answer must end, and close its upstream; the first decision stands."""
+        with self._lock:
+            self.verdict = self.verdict or (status, error)
+        if self.cancellation:
+            self.cancellation.cancel()
+
+    def snapshot(self) -> tuple[int, dict[str, Any]]:
+        """The whole text so far as a `snapshot` event's data, and the number it reaches to."""
+        number, text, reasoning = self.log.snapshot()
+        return number, {"text": text, "reasoning": reasoning, "status": self.status}
+
+
+SAVE_FAILED: Final = "The answer could not be saved. What was written so far is shown here."
