@@ -1,0 +1,36 @@
+"""Stream model answers from Flask, piece by piece, and continue them in mid-sentence."""
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from .config import Settings
+from .errors import ChatAppError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
+from .extension import ChatApp, error_response
+
+__all__ = ["ChatApp", "ChatAppError", "Settings", "create_app"]
+
+
+def create_app() -> Flask:
+    """The application that `wsgi.py` serves: the chat at `/`, and nothing else."""
+    app = Flask(__name__, static_folder=None)
+    ChatApp(app)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response | HTTPException:
+        """What no route has seen: an error body for programs, a page for people."""
+        if not request.path.startswith("/api/"):
+            return error
+        known: dict[int | None, ChatAppError] = {
+            404: NotFound("There is no such address."),
+            405: MethodNotAllowed("This address does not take this method."),
+        }
+        if error.code and error.code >= 500:
+            return error_response(InternalError("Something went wrong on our side. Try again."))
+        fallback = InvalidRequest("This request can't be understood.")
+        response = error_response(known.get(error.code, fallback))
+        response.headers.extend(
+            (name, value) for name, value in error.get_headers() if name == "Allow"
+        )
+        return response
+
+    return app

@@ -1,0 +1,22 @@
+"""What one chat consists of. Made by the extension, handed to the views; nothing is global."""
+
+from dataclasses import dataclass
+
+from .answers import Answers
+from .config import Settings
+from .connections import StallGuard
+from .push import PushChannel
+from .store import Store
+from .upstream import Upstream
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """The parts of one chat in one application."""
+
+    settings: Settings
+    store: Store
+    answers: Answers
+    upstream: Upstream
+    push: PushChannel
+    stalls: StallGuard

@@ -1,0 +1,1 @@
+"""HTTP: each module adds its routes to the extension's blueprint."""

@@ -1,0 +1,30 @@
+"""For those who run it: liveness, readiness, counters."""
+
+from flask import Blueprint, Response
+from flask.typing import ResponseReturnValue
+
+from ..errors import ChatAppError, ShuttingDown
+from ..metrics import exposition
+from ..parts import Parts
+
+
+def register(blueprint: Blueprint, parts: Parts) -> None:
+    """Add the operations' routes."""
+
+    @blueprint.get("/healthz")
+    def healthz() -> ResponseReturnValue:
+        return {"status": "ok"}
+
+    @blueprint.get("/readyz")
+    def readyz() -> ResponseReturnValue:
+        try:
+            if parts.answers.leaving or parts.push.leaving:
+                raise ShuttingDown("This worker is going down.")
+            parts.upstream.check_configured()
+        except ChatAppError as error:
+            return {"status": "not ready", "error": error.fields()}, 503
+        return {"status": "ready"}
+
+    @blueprint.get("/metrics")
+    def metrics() -> ResponseReturnValue:
+        return Response(exposition(parts.answers), content_type="text/plain; version=0.0.4")

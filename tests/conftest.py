@@ -1,0 +1,63 @@
+"""Fixtures: a scripted upstream, and gunicorn processes that end with the test."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.client import Client
+from tests.servers import Gunicorn
+from tests.sites import Site
+from tests.upstream import FakeUpstream
+
+
+@pytest.fixture
+def upstream() -> Iterator[FakeUpstream]:
+    """A fake upstream; `upstream.script` says what it does."""
+    fake = FakeUpstream()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def serve(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Callable[..., Gunicorn]]:
+    """Starts the application in front of the fake upstream; arguments are `Gunicorn`'s."""
+    started: list[Gunicorn] = []
+
+    def start(*args: str, **options: Any) -> Gunicorn:
+        options.setdefault("upstream", upstream.url)
+        server = Gunicorn(options.pop("upstream"), tmp_path / "instance", *args, **options)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def client(serve: Callable[..., Gunicorn]) -> Client:
+    """A visitor of an application with default options."""
+    return Client(serve().url)
+
+
+@pytest.fixture(scope="module")
+def start_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
+    """Starts applications that the tests of a module share; arguments are `Gunicorn`'s."""
+    with ExitStack() as started:
+
+        def start(*args: str, **options: Any) -> Site:
+            site = Site(tmp_path_factory.mktemp("instance"), *args, **options)
+            started.callback(site.close)
+            return site
+
+        yield start
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what tests have measured; nothing of it is asserted closely."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{report.nodeid}: {name} {value}")
