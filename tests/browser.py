@@ -1,0 +1,169 @@
+"""Headless Chromium, and a way to the server that can be cut: what tests of the page need."""
+
+import os
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+REPORT_VIOLATIONS = """
+document.addEventListener("securitypolicyviolation", (event) =>
+  console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
+"""
+PATIENCE = 30.0
+"""Seconds until a page that does not do what it should has failed; a busy machine is slow."""
+FAILED_REQUEST = "Failed to load resource"
+"""How the console reports a reply from 400 up or a lost connection, also a handled one."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser. A machine without one skips the test; under CI that is a failure."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        missing = "There is no chromium; install it (Debian: apt-get install chromium)."
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    expect.set_options(timeout=PATIENCE * 1000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visits:
+    """Opens pages, and keeps what their consoles said."""
+
+    def __init__(self, browser: Browser, pictures: Path | None = None) -> None:
+        self.browser = browser
+        self.pictures = pictures
+        self.complaints: list[str] = []
+        self.requests_may_fail = False
+        self._contexts: list[Any] = []
+
+    def open(
+        self,
+        url: str,
+        *,
+        locale: str = "en-US",
+        size: tuple[int, int] = (1280, 800),
+        scheme: Any = "light",
+    ) -> Page:
+        """A page in a new profile: a visitor whom nobody knows."""
+        context = self.browser.new_context(
+            locale=locale,
+            viewport={"width": size[0], "height": size[1]},
+            color_scheme=scheme,
+            reduced_motion="no-preference",
+        )
+        context.set_default_timeout(PATIENCE * 1000)
+        self._contexts.append(context)
+        page = context.new_page()
+        page.add_init_script(REPORT_VIOLATIONS)
+        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
+        page.goto(url)
+        return page
+
+    def picture(self, page: Page, name: str) -> None:
+        """Keep a picture for a person to look at, where the run asks for pictures."""
+        if self.pictures:
+            page.screenshot(path=self.pictures / f"{name}.png")
+
+    def close(self) -> None:
+        """Close all pages; any error in a console fails the test."""
+        for context in self._contexts:
+            context.close()
+        assert self.complaints == []
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        harmless = self.requests_may_fail and message.text.startswith(FAILED_REQUEST)
+        if message.type in ("error", "warning") and not harmless:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+
+class Relay:
+    """A TCP relay in front of a server: its connections can be cut, its target changed."""
+
+    def __init__(self, port: int) -> None:
+        self.target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._refusing = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Cut every connection that is open; new ones get through."""
+        with self._lock:
+            for each in self._open:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def refuse(self, refusing: bool = True) -> None:
+        """Cut every connection, and each new one at once, until told otherwise."""
+        self._refusing = refusing
+        if refusing:
+            self.cut()
+
+    def close(self) -> None:
+        """End for good."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self._refusing:
+                    client.close()
+                else:
+                    threading.Thread(target=self._relay, args=(client,), daemon=True).start()
+
+    def _relay(self, client: socket.socket) -> None:
+        try:
+            server = socket.create_connection(("127.0.0.1", self.target))
+        except OSError:
+            client.close()
+            return
+        with self._lock:
+            self._open |= {client, server}
+        back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+        back.start()
+        self._pump(client, server)
+        back.join()
+        with self._lock:
+            self._open -= {client, server}
+        client.close()
+        server.close()
+
+    @staticmethod
+    def _pump(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
