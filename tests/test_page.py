@@ -3,6 +3,7 @@
 import os
 import queue
 import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser import PATIENCE, Relay, Visits, chromium
+from tests.client import Client
 from tests.servers import ROOT, Gunicorn
 from tests.upstream import Call, FakeUpstream, poll, speak
 
@@ -145,6 +147,26 @@ def test_stop_keeps_what_is_there_and_closes_the_upstream(
     page.reload()
     wait_for_end(page, "stopped")
     assert text_of(page) == "As far as this"
+
+
+def test_stop_after_a_reload_of_the_server_stops_listening(
+    visits: Visits, serve: Serve, dictation: Dictation
+) -> None:
+    """The new worker does not know the answer that the old one writes."""
+    visits.requests_may_fail = True
+    server = serve()
+    page = visits.open(server.url)
+    ask(page, "Go on for ever")
+    dictation.say("As far as this")
+    wait_for_text(page, "As far as this")
+    old = server.workers
+    server.signal(signal.SIGHUP)
+    poll(lambda: set(server.workers) - set(old))
+    poll(lambda: Client(server.url).get("/healthz").status == 200)
+    hook(page, "submit").click()
+    wait_for_end(page, "stopped")
+    assert text_of(page) == "As far as this"
+    expect(answer(page)).to_contain_text("Stopped.")
 
 
 def test_a_reload_in_mid_answer_finds_the_running_answer(
@@ -473,6 +495,8 @@ def test_without_a_model_the_page_says_what_to_do(visits: Visits, serve: Serve) 
     expect(hook(page, "notice")).to_contain_text("OPENAI_API_KEY")
     ask(page, "Hello?")
     expect(hook(page, "status")).to_contain_text("OPENAI_API_KEY")
+    expect(hook(page, "notice")).to_be_hidden()
+    expect(hook(page, "greeting")).to_be_visible()
     expect(hook(page, "box")).to_have_value("Hello?")
 
 

@@ -169,6 +169,7 @@ export function createConversation(id, surroundings) {
       if (closed.signal.aborted) return;
       view.root.remove();
       question?.remove();
+      thread.recount();
       if (replaced) replaced.view.root.hidden = false;
       idle();
       if ((id || replaced) && error instanceof ApiError && error.code === "not_found") {

@@ -12,11 +12,13 @@ import { find } from "./dom.js";
  */
 export function createStatus(root, strings) {
   const line = find(root, "status");
+  const notice = find(root, "notice");
   const announcer = find(root, "announcer");
 
   /** @param {string} text stays until the next; empty: nothing @param {string} [tone] */
   function show(text, tone = "calm") {
     line.textContent = text;
+    if (text && text === notice.textContent) notice.hidden = true; // once is enough
     line.dataset.tone = tone;
   }
 

@@ -60,6 +60,10 @@ export function createThread(root, strings) {
 
   return {
     add,
+    /** Says again whether there is anything, after something was taken away. */
+    recount() {
+      root.dataset.empty = String(!messages.childElementCount);
+    },
     /** @param {string} text */
     addQuestion(text) {
       const bubble = element("div", { chat: "text", dir: "auto" }, text);
