@@ -517,3 +517,26 @@ def test_a_body_can_be_read_without_ever_waiting(client, tls):
         assert b"".join(pieces) == b"".join(b"%d" % number for number in range(50))
         assert client.get(server.url).status_code == 200
         assert server.accepted == 1
+
+
+def test_a_read_that_does_not_wait_tells_of_broken_framing_at_once(client):
+    """Also when nothing of the body came with it, so that no more bytes would wake the reader."""
+    go_on = threading.Event()
+
+    def handle(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(CHUNKED, chunk(b"first"))
+        assert go_on.wait(WAIT)
+        peer.send(b"no size\r\n")
+        peer.wait_until_closed()
+
+    with serving(handle) as server, client.stream("GET", server.url) as response:
+        body = response.extensions["raw_body"]
+        descriptor = body.watchable()
+        while (data := body.read_now()) is None:
+            assert select.select([descriptor], [], [], WAIT)[0]
+        assert data == b"first"
+        go_on.set()
+        assert select.select([descriptor], [], [], WAIT)[0]
+        with pytest.raises(httpx2.RemoteProtocolError):
+            body.read_now()

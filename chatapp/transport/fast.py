@@ -184,8 +184,12 @@ class FastBody(RawBody):
         if self.first or exchange is None or exchange.parser.complete:
             return self.read()
         try:
-            # Bytes of the framing alone are no news.
-            return exchange.receive_now() or (b"" if exchange.parser.complete else None)
+            data = exchange.receive_now()
+            if data or exchange.parser.complete:
+                return data
+            if exchange.failure is not None:
+                raise exchange.failure
+            return None  # Nothing was there, or bytes of the framing alone.
         except BaseException:
             self.close()
             raise
