@@ -12,7 +12,7 @@ _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_hard, _hard))
 
 worker_class = "gevent"
-# An answer lives in the memory of the worker that writes it.
+# Any number works. One carries thousands of streams; more are for more cores.
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_connections = 10_000  # idle keep-alive connections count too
 keepalive = 5  # also bounds the time for a request's head, so never 0

@@ -2,18 +2,46 @@
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .config import Settings
-from .errors import ChatAppError, InternalError, InvalidRequest, MethodNotAllowed, NotFound
+from .errors import (
+    ChatAppError,
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    Refused,
+    StopAnswer,
+)
 from .extension import ChatApp, error_response
+from .hooks import AnswerInfo, AnswerRequest, AnswerResult
+from .tool_run import ToolContext
+from .tools import ToolError
 
-__all__ = ["ChatApp", "ChatAppError", "Settings", "create_app"]
+__all__ = [
+    "AnswerInfo",
+    "AnswerRequest",
+    "AnswerResult",
+    "ChatApp",
+    "ChatAppError",
+    "Refused",
+    "Settings",
+    "StopAnswer",
+    "ToolContext",
+    "ToolError",
+    "create_app",
+]
 
 
 def create_app() -> Flask:
     """The application that `wsgi.py` serves: the chat at `/`, and nothing else."""
     app = Flask(__name__, static_folder=None)
-    ChatApp(app)
+    settings = ChatApp().init_app(app)
+    if proxies := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign] # as Flask's docs do it
+            app.wsgi_app, proxies, proxies, proxies, proxies, proxies
+        )
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response | HTTPException:

@@ -9,17 +9,19 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from .errors import ChatAppError, InternalError
-from .events import Event, EventType, event_data, timestamp
+from .events import PIECES, Event, EventType, event_data, timestamp
 from .granularity import Splitter
 from .live_log import LiveLog
 
 logger = logging.getLogger(__name__)
+
+Pieces = Iterable[tuple[EventType, str]]
 
 
 class Status(StrEnum):
@@ -45,6 +47,10 @@ class IllegalTransition(RuntimeError):
     """The life-cycle table has no such move. Nothing was changed."""
 
 
+class Moved(RuntimeError):
+    """The answer is another worker's by now, which writes its end."""
+
+
 class Stream(Protocol):
     """An upstream's answer while it is being sent."""
 
@@ -52,10 +58,12 @@ class Stream(Protocol):
 
     def copy(
         self,
-        write: Callable[[EventType, str], bool],
+        write: Callable[[Pieces], bool],
         ended: Callable[[Exception | None], None],
     ) -> None:
-        """Hand each piece to `write` as it comes, to the end, or until `write` returns False.
+        """Hand the pieces to `write` as they come, to the end, or until `write` returns False.
+
+        Those that came together are handed on together.
 
         Then call `ended` with what went wrong on the way: before the return, or later from
         another thread.
@@ -85,13 +93,23 @@ class Answer:
     The fields are for reading; the methods move the answer on.
     """
 
-    def __init__(self, owner: str, log: LiveLog, max_chars: int) -> None:
-        self.id = secrets.token_urlsafe(12)
+    def __init__(
+        self, owner: str, log: LiveLog, max_chars: int, answer_id: str | None = None
+    ) -> None:
+        self.id = answer_id or secrets.token_urlsafe(12)
         self.owner = owner
         self.key: str | None = None
         self.conversation_id: str | None = None
         self.model: str | None = None
         self.created_at = datetime.now(UTC)
+        self.request: bytes | None = None
+        """What another worker needs to ask on; None where none would."""
+        self.epoch = 1
+        """Grows with each worker that takes the answer over."""
+        self.provisional = False
+        """Whether a refusal would still undo it: then nobody elsewhere may see its end."""
+        self.moved = False
+        """Whether it is no longer written here: its readers find it elsewhere."""
         self.status = Status.PENDING
         self.accepted = False
         """Whether the upstream has begun to answer."""
@@ -139,18 +157,28 @@ class Answer:
             self.status = status
             self.accepted = self.accepted or status is Status.STREAMING
 
-    def write(self, kind: EventType, text: str) -> bool:
-        """Append a piece and wake the readers. False when the answer is as long as allowed."""
-        splitter = self._splitters.get(kind)
-        if splitter is None:
-            splitter = self._splitters[kind] = Splitter()
-        room = self._max_chars - self._chars
-        for part in splitter.split(text[:room]):
-            self.log.append_piece(kind, part)
-        self._chars += len(text)
-        for reader in tuple(self.readers):
-            reader.ring()
-        return len(text) < room
+    def write(self, pieces: Pieces) -> bool:
+        """Append pieces and wake the readers once. False when the answer is as long as allowed."""
+        for kind, text in pieces:
+            splitter = self._splitters.get(kind)
+            if splitter is None:
+                splitter = self._splitters[kind] = Splitter()
+            for part in splitter.split(text[: self._max_chars - self._chars]):
+                self.log.append_piece(kind, part)
+            self._chars += len(text)
+            if self._chars >= self._max_chars:
+                break
+        self.ring()
+        return self._chars < self._max_chars
+
+    def resume(self) -> None:
+        """Get ready to write on where another worker ended."""
+        for kind in PIECES:
+            if text := self.log.text(kind):
+                splitter = self._splitters[kind] = Splitter()
+                splitter.split(text)
+                self._chars += len(text)
+        self.status = Status.PENDING
 
     def ring(self) -> None:
         """Wake everybody who waits for news of this answer."""
@@ -161,9 +189,13 @@ class Answer:
         """Save the message, then write the last event: who sees the event can read the message.
 
         For whoever has just moved the answer to its last status, and nobody else.
+
+        :param save: may raise `Moved`; then nothing is written.
         """
         try:
             save(self)
+        except Moved:
+            return
         except Exception:
             logger.exception("answer %s could not be saved", self.id)
             self.status, self.error = Status.FAILED, InternalError(SAVE_FAILED)

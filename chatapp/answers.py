@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from typing import Final
 
 from .answer import Answer, Cancellable, IllegalTransition, Status, Stream
 from .config import Settings
@@ -16,21 +17,29 @@ from .live_log import LiveLog
 
 logger = logging.getLogger(__name__)
 
+INTERRUPTED: Final = "The server went down while this was written. Ask again for a new answer."
+
 
 class Answers:
     """The answers of this worker: those that run, and the ended ones whose log is kept.
 
     :param save: called with an answer that has ended, before its last event is written.
+    :param retired: called with an answer whose last event is written.
     """
 
-    def __init__(self, settings: Settings, save: Callable[[Answer], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        save: Callable[[Answer], None],
+        retired: Callable[[Answer], None] = lambda _: None,
+    ) -> None:
         self._settings = settings
         self._save = save
+        self._retired = retired
         self._lock = threading.Lock()
         self._running: dict[str, Answer] = {}
         self._ended: OrderedDict[str, Answer] = OrderedDict()
         self._ended_bytes = 0
-        self._keys: dict[tuple[str, str], Answer] = {}
         self.ended: Counter[Status] = Counter()
         """How many have ended since the start, by their last status."""
         self._nobody_runs = threading.Event()
@@ -39,15 +48,12 @@ class Answers:
         self.leaving = False
         """Whether this worker goes down, and readers are to come back elsewhere."""
 
-    def create(self, owner: str, key: str | None) -> tuple[Answer, bool]:
-        """A new pending answer, or the one that this owner's key already stands for.
+    def create(self, owner: str) -> Answer:
+        """A new pending answer.
 
-        :returns: the answer, and whether it is new.
         :raises TooManyAnswers: as many run as may.
         """
         with self._lock:
-            if key is not None and (known := self._keys.get((owner, key))):
-                return known, False
             if len(self._running) >= self._settings.max_running:
                 raise TooManyAnswers(
                     "As many answers are being written as this server allows; try again in 5 s.",
@@ -55,28 +61,47 @@ class Answers:
                 )
             log = LiveLog(self._settings.log_max_bytes)
             answer = Answer(owner, log, self._settings.answer_max_chars)
-            answer.key = key
-            if key is not None:
-                self._keys[owner, key] = answer
             self._running[answer.id] = answer
             self._nobody_runs.clear()
-        return answer, True
+        return answer
+
+    def adopt(self, answer: Answer) -> None:
+        """Take in an answer that another worker has begun; it is written here from now on."""
+        answer.resume()
+        with self._lock:
+            self._running[answer.id] = answer
+            self._nobody_runs.clear()
 
     def discard(self, answer: Answer, error: ChatAppError) -> None:
         """Forget an answer that never began, or that nobody may read any more.
 
-        Its key is free again. Who has joined it gets the error.
+        Who has joined it gets the error.
         """
-        with self._lock:
-            self._running.pop(answer.id, None)
-            if self._ended.pop(answer.id, None):
-                self._ended_bytes -= answer.log.size
-            self._release(answer)
-            self._note_idle()
+        self._drop(answer)
         answer.error = error
         answer.ended_at = answer.ended_at or time.monotonic()
         answer.settled.set()
         answer.ring()
+
+    def hand_over(self, answer: Answer) -> None:
+        """Write no more of an answer that is another worker's; its readers find it there."""
+        answer.moved = True
+        self._drop(answer)
+        answer.halt(Status.FAILED, None)
+        answer.settled.set()
+        answer.ring()
+
+    def fail(self, answer: Answer, error: ChatAppError) -> None:
+        """End an answer that nobody writes."""
+        self.begin(answer)
+        self._halt(answer, Status.FAILED, error)
+
+    def _drop(self, answer: Answer) -> None:
+        with self._lock:
+            self._running.pop(answer.id, None)
+            if self._ended.pop(answer.id, None):
+                self._ended_bytes -= answer.log.size
+            self._note_idle()
 
     def run(
         self, answer: Answer, open_stream: Callable[[], Stream], cancellation: Cancellable
@@ -87,7 +112,7 @@ class Answers:
         :param cancellation: makes `open_stream` and the stream end at once.
         """
         answer.cancellation = cancellation
-        answer.log.append(EventType.START, answer.start_event().data)
+        self.begin(answer)
         if answer.verdict:
             self._halt(answer, *answer.verdict)
             return
@@ -97,6 +122,12 @@ class Answers:
             target=self._write, args=(answer, open_stream), name=name, daemon=True
         )
         thread.start()
+
+    @staticmethod
+    def begin(answer: Answer) -> None:
+        """Write the first event, where it is not written."""
+        if not answer.log.last:
+            answer.log.append(EventType.START, answer.start_event().data)
 
     def find(self, answer_id: str) -> Answer | None:
         """An answer by id, of whichever owner."""
@@ -109,9 +140,8 @@ class Answers:
 
     def interrupt(self) -> None:
         """End all answers as `interrupted`."""
-        message = "The server was restarted while this was written. Ask again for a new answer."
-        for answer in tuple(self._running.values()):
-            self._halt(answer, Status.FAILED, Interrupted(message))
+        for answer in self.written:
+            self._halt(answer, Status.FAILED, Interrupted(INTERRUPTED))
 
     def leave(self) -> None:
         """Tell every reader to come back elsewhere."""
@@ -122,6 +152,11 @@ class Answers:
     def join(self, timeout: float) -> bool:
         """Wait until none runs, at most `timeout` seconds; whether none does."""
         return self._nobody_runs.wait(timeout)
+
+    @property
+    def written(self) -> tuple[Answer, ...]:
+        """Those that are being written."""
+        return tuple(self._running.values())
 
     @property
     def running(self) -> int:
@@ -177,6 +212,8 @@ class Answers:
     def _end(
         self, answer: Answer, stream: Stream | None, status: Status, error: ChatAppError | None
     ) -> None:
+        if answer.moved:
+            return
         if answer.verdict and status is not Status.DONE:
             status, error = answer.verdict
         with contextlib.suppress(IllegalTransition):
@@ -194,8 +231,9 @@ class Answers:
         if status is Status.STOPPED:
             answer.finish_reason = "stopped"
         answer.close(self._save)
-        with self._lock:
-            self.ended[answer.status] += 1
+        if not answer.running:  # else another worker ends it
+            with self._lock:
+                self.ended[answer.status] += 1
 
     def _retire(self, answer: Answer) -> None:
         """Move an answer from the running to the ended ones, and those that are too old out."""
@@ -205,6 +243,7 @@ class Answers:
                 self._ended_bytes += answer.log.size
             self._note_idle()
             self._evict()
+        self._retired(answer)
 
     def _note_idle(self) -> None:
         if not self._running:
@@ -221,11 +260,6 @@ class Answers:
                 return
             del self._ended[oldest.id]
             self._ended_bytes -= oldest.log.size
-            self._release(oldest)
-
-    def _release(self, answer: Answer) -> None:
-        if answer.key is not None and self._keys.get((answer.owner, answer.key)) is answer:
-            del self._keys[answer.owner, answer.key]
 
     def _keep_house(self) -> None:
         with self._lock:

@@ -2,14 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import httpx2
 
-from .chunks import ChunkReader, Piece
+from .chunks import ChunkReader, Piece, ToolCall
 from .errors import ChatAppError, UpstreamCut, UpstreamInvalid, UpstreamTimeout
-from .events import EventType
 from .sse import Decoder, MessageTooLarge
 from .transport import Cancellation, RawBody
 
@@ -20,6 +19,7 @@ TAIL_SECONDS: Final = 1.0
 
 DONE: Final = b"[DONE]"
 
+Write = Callable[[Iterable[Piece]], bool]
 Ended = Callable[[Exception | None], None]
 Pump = Callable[[RawBody, Callable[[bytes], float], Ended, float], None]
 """Hands a body's bytes to a function, which tells for how many seconds it waits for more. Calls the
@@ -37,6 +37,21 @@ class ChatStream:
     :param pump: what hands the bytes on in `copy`; None: the thread that calls it.
     :param silence: seconds that the pump bears.
     """
+
+    __slots__ = (
+        "_body",
+        "_cancellation",
+        "_complete",
+        "_decoder",
+        "_encoded",
+        "_prompt_bytes",
+        "_pump",
+        "_reader",
+        "_silence",
+        "_tail",
+        "_valid",
+        "finish_reason",
+    )
 
     def __init__(
         self,
@@ -65,12 +80,7 @@ class ChatStream:
     def __iter__(self) -> Iterator[Piece]:
         try:
             for block in self._encoded.iter_bytes() if self._encoded else self._body:
-                for data in self._data(block):
-                    if data == DONE:
-                        self._complete = True
-                        break
-                    yield from self._reader.read(data)
-                    self._valid = True
+                yield from self._read(block)
                 if self._complete:
                     break
                 if self._reader.finish_reason and not self._tail:
@@ -79,8 +89,8 @@ class ChatStream:
             self._break_off(error)
         yield from self._rest()
 
-    def copy(self, write: Callable[[EventType, str], bool], ended: Ended) -> None:
-        """Hand each piece to `write` as it comes, until the end or until it says no.
+    def copy(self, write: Write, ended: Ended) -> None:
+        """Hand the pieces to `write` as they come, until the end or until it says no.
 
         Then `ended` is called, with what was raised: here, or later where a pump does the work.
         """
@@ -89,54 +99,50 @@ class ChatStream:
             return
         fault: Exception | None = None
         try:
-            for kind, text in self:
-                if not write(kind, text):
+            for piece in self:
+                if not write((piece,)):
                     self.finish_reason = "length"
                     break
         except Exception as error:
             fault = error
         ended(fault)
 
-    def _copy_by(self, pump: Pump, write: Callable[[EventType, str], bool], ended: Ended) -> None:
-        reader, silence = self._reader, self._silence
-
+    def _copy_by(self, pump: Pump, write: Write, ended: Ended) -> None:
         def take(block: bytes) -> float:
-            for data in self._data(block):
-                if data == DONE:
-                    self._complete = True
-                    return 0.0
-                for kind, text in reader.read(data):
-                    if not write(kind, text):
-                        self.finish_reason = "length"
-                        return 0.0
-                self._valid = True
-            return TAIL_SECONDS if reader.finish_reason else silence
+            if not write(self._read(block)):
+                self.finish_reason = "length"
+                return 0.0
+            if self._complete:
+                return 0.0
+            return TAIL_SECONDS if self._reader.finish_reason else self._silence
 
         pump(self._body, take, lambda fault: ended(self._conclude(fault, write)), self._silence)
 
-    def _conclude(
-        self, fault: Exception | None, write: Callable[[EventType, str], bool]
-    ) -> Exception | None:
+    def _conclude(self, fault: Exception | None, write: Write) -> Exception | None:
         """Write what is left when the bytes have ended; what went wrong, in our own terms."""
         try:
             if isinstance(fault, httpx2.HTTPError):
                 self._break_off(fault)
             elif fault is not None:
                 return fault
-            for kind, text in () if self.finish_reason else self._rest():
-                if not write(kind, text):
-                    self.finish_reason = "length"
-                    break
+            if not self.finish_reason and not write(self._rest()):
+                self.finish_reason = "length"
         except Exception as error:
             return error
         return None
 
-    def _data(self, block: bytes) -> list[bytes]:
-        """The data of the events that these bytes complete."""
+    def _read(self, block: bytes) -> Iterator[Piece]:
+        """The pieces that these bytes complete, up to the end of the stream."""
         try:
-            return self._decoder.feed_data(block)
+            messages = self._decoder.feed_data(block)
         except MessageTooLarge:
             raise UpstreamInvalid("The model's server sent too much at once. Try again.") from None
+        for data in messages:
+            if data == DONE:
+                self._complete = True
+                break
+            yield from self._reader.read(data)
+            self._valid = True
 
     def _break_off(self, error: httpx2.HTTPError) -> None:
         """An answer whose end was told is whole, whatever came of the connection then."""
@@ -167,6 +173,13 @@ class ChatStream:
         return UpstreamInvalid(
             "The model's server sent no answer. Try again, or tell whoever runs this site."
         )
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """What the model calls, complete at the end of a stream that was not cut off."""
+        if self.finish_reason != "stop":
+            return []
+        return [call for _, call in sorted(self._reader.tool_calls.items())]
 
     def usage(self, text: str) -> tuple[dict[str, int], str]:
         """Tokens as the provider counted them, else estimated at four bytes of UTF-8 each."""

@@ -39,7 +39,7 @@ class Fragment(msgspec.Struct, gc=False):
     arguments: str | None = None
 
 
-class ToolCall(msgspec.Struct):
+class ToolCall(msgspec.Struct, gc=False):
     """A tool call's fragment; joined over all chunks, the whole call."""
 
     index: int | None = None
@@ -47,7 +47,7 @@ class ToolCall(msgspec.Struct):
     function: Fragment | None = None
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -55,18 +55,18 @@ class Delta(msgspec.Struct):
     tool_calls: list[ToolCall] | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     delta: Delta | None = None
     finish_reason: str | None = None
 
 
-class Usage(msgspec.Struct):
+class Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     usage: Usage | None = None
     error: Any = None
@@ -80,11 +80,14 @@ _HIGH_SURROGATE_AT_END: Final = re.compile("[\ud800-\udbff]\\Z")
 class ChunkReader:
     """Collects one answer from the data of its chunks."""
 
+    __slots__ = ("_half", "_index_at", "_tool_chars", "finish_reason", "tool_calls", "usage")
+
     def __init__(self) -> None:
         self.finish_reason: str | None = None
         self.usage: dict[str, int] | None = None
         self.tool_calls: dict[int, ToolCall] = {}
         self._tool_chars = 0
+        self._index_at: dict[int, int] = {}
         self._half: dict[EventType, str] = {}
 
     def read(self, data: bytes) -> list[Piece]:
@@ -136,7 +139,7 @@ class ChunkReader:
         return [(kind, text)] if text else []
 
     def _take_fragment(self, fragment: ToolCall) -> None:
-        index = fragment.index or 0
+        index = self._index_of(fragment)
         self._tool_chars += len(str(fragment.function.arguments)) if fragment.function else 0
         if self._tool_chars > TOOL_CALLS_MAX_CHARS or len(self.tool_calls) > TOOL_CALLS_MOST:
             raise UpstreamInvalid(
@@ -148,6 +151,15 @@ class ChunkReader:
             whole = call.function = call.function or Fragment("", "")
             whole.name = (whole.name or "") + (fragment.function.name or "")
             whole.arguments = (whole.arguments or "") + (fragment.function.arguments or "")
+
+    def _index_of(self, fragment: ToolCall) -> int:
+        """Which call it belongs to. Some servers give no indices, or all calls the same."""
+        given = fragment.index or 0
+        index = self._index_at.get(given, given)
+        known = self.tool_calls.get(index)
+        if known and known.id and fragment.id and fragment.id != known.id:
+            index = self._index_at[given] = max(self.tool_calls) + 1
+        return index
 
     def _finish(self, reason: str) -> None:
         if reason in FAULTS:

@@ -7,29 +7,12 @@ names that the OpenAI SDK and other tools already use. `docs/settings.md` is mad
 
 import difflib
 import os
-import threading
-import types
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, fields
-from typing import Any, Self, get_args, get_origin
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 from .errors import ConfigError
-
-PREFIX = "CHATAPP_"
-
-
-def option(
-    default: Any,
-    doc: str,
-    *,
-    env: str | None = None,
-    minimum: float | None = None,
-    choices: tuple[str, ...] = (),
-    url: bool = False,
-) -> Any:
-    """A dataclass field that carries its documentation, its variable's name and its bounds."""
-    metadata = {"doc": doc, "env": env, "minimum": minimum, "choices": choices, "url": url}
-    return field(default=default, metadata=metadata)
+from .options import check_url, convert, option, refuse_unknown, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +62,20 @@ class Settings:
     )
 
     instance: str | None = option(
-        None, "Folder for the cookie's secret and the local model's files; unset: Flask's own."
+        None,
+        "Folder for the database, the cookie's secret and the local model's files; unset: "
+        "Flask's own.",
+    )
+    database_url: str | None = option(
+        None,
+        "Where conversations are kept: `postgresql://…` or `sqlite:////…`; unset: the file "
+        "`chat.db` in the instance folder. Another one than that needs `chatapp migrate`.",
+    )
+    database_pool: int = option(
+        4, "Connections to the database that one worker has at the most.", minimum=1
+    )
+    ledger_age: float = option(
+        400 * 86_400.0, "Seconds that the record of an upstream call is kept.", minimum=0
     )
     title: str = option("Chat", "The page's title.")
     secret: str | None = option(
@@ -87,8 +83,44 @@ class Settings:
         "Signs the visitor cookie; unset: the application's `SECRET_KEY`, or one made once and "
         "kept in the instance folder. Several machines need the same.",
     )
+    login_required: bool = option(
+        False, "Refuse visitors who have not signed in to the application, as `not_signed_in`."
+    )
+    trusted_proxies: int = option(
+        0,
+        "Proxies before `wsgi:app` whose `X-Forwarded-*` headers are true; an application with a "
+        "chat uses werkzeug's `ProxyFix` itself.",
+        minimum=0,
+    )
     cors_origins: tuple[str, ...] = option(
         (), "Origins of other sites whose pages may use the API, separated by commas."
+    )
+
+    eventlog_url: str | None = option(
+        None,
+        "Where the workers find each other's answers: an SQL address, `redis://…`, or `memory://` "
+        "(no other worker finds them); unset: the database.",
+    )
+    flush_interval: float = option(
+        0.2, "Seconds between writes of running answers to the event log.", minimum=0.01
+    )
+    poll_interval: float = option(
+        0.1, "Seconds between looks at what other workers have written.", minimum=0.01
+    )
+    lease: float = option(
+        3.0, "Seconds of silence after which a worker's answers are another's.", minimum=1
+    )
+    takeover: str = option(
+        "fail",
+        "What becomes of a lost worker's answers: `fail` ends them as `interrupted`, `continue` "
+        "has the model go on where they broke off.",
+        choices=("fail", "continue"),
+    )
+    prefill: str = option(
+        "plain",
+        "How the upstream is asked to continue its own words: `plain` as a last message of the "
+        "assistant's, or as `vllm` or `deepseek` want it.",
+        choices=("plain", "vllm", "deepseek"),
     )
 
     heartbeat: float = option(
@@ -115,6 +147,52 @@ class Settings:
         minimum=1,
     )
 
+    rate_limit: str | None = option(
+        None,
+        "Questions that one owner may ask, as in `20/minute;200/day`; more are `rate_limited`. "
+        "Needs the `limits` extra.",
+    )
+    rate_limit_all: str | None = option(
+        None, "Questions that all owners together may ask; needs the `limits` extra, too."
+    )
+    rate_limit_storage: str = option(
+        "memory://",
+        "Where questions are counted: in the memory of each worker, or for all together at "
+        "`redis://…`.",
+    )
+    tokens_per_day: int = option(
+        0,
+        "Tokens that one owner may use in a day of UTC, prompts included; then `quota_used`. "
+        "0: any number.",
+        minimum=0,
+    )
+    max_running_per_owner: int = option(
+        16, "Answers of one owner that run at once; more are `too_many_running`.", minimum=1
+    )
+    tool_rounds: int = option(
+        8,
+        "Times that the model may call tools within one answer; then it is asked to answer "
+        "without.",
+        minimum=1,
+    )
+    tool_timeout: float = option(
+        30.0, "Seconds that a tool may take, where it is registered without its own.", minimum=0.001
+    )
+    tool_max_bytes: int = option(
+        32_768,
+        "Bytes of a tool's result, where it is registered without its own.",
+        minimum=1,
+    )
+    hook_stall: float = option(
+        0.1,
+        "Seconds for which a hook, a tool or the log-in may hold up a gevent worker before the "
+        "log names it.",
+        minimum=0.001,
+    )
+    ticket_age: int = option(
+        300, "Seconds in which a ticket for an `EventSource` of another origin is good.", minimum=1
+    )
+
     max_running: int = option(
         2000, "Answers that run at once in one worker; more are `too_many_answers`.", minimum=1
     )
@@ -126,6 +204,11 @@ class Settings:
     )
     history_max_messages: int = option(
         1000, "Messages of one history; more is `invalid_request`.", minimum=1
+    )
+    history_max_tokens: int = option(
+        100_000,
+        "Tokens of a history that go upstream, estimated; beyond, its oldest messages stay here.",
+        minimum=1,
     )
     answer_max_chars: int = option(
         2_000_000, "Characters of one answer; there it ends with `length`.", minimum=1
@@ -141,11 +224,14 @@ class Settings:
         minimum=1024,
     )
     answers_kept: int = option(10_000, "Ended answers whose log a worker keeps.", minimum=0)
-    answer_age: float = option(3600.0, "Seconds that an ended answer's log is kept.", minimum=0)
-    conversations_max_bytes: int = option(
-        256 << 20,
-        "Bytes of all conversations in memory; beyond, those unused for longest go.",
-        minimum=1024,
+    answer_age: float = option(
+        3600.0, "Seconds that an ended answer's log and its idempotency key are kept.", minimum=0
+    )
+    eventlog_max_bytes: int = option(
+        1 << 30, "Bytes of the whole event log; beyond, the oldest ended answers go.", minimum=1024
+    )
+    conversations_kept: int = option(
+        10_000, "Conversations of one visitor; more are `invalid_request`.", minimum=1
     )
     push_kept: int = option(1000, "Publications kept for pages that reconnect.", minimum=1)
     push_age: float = option(600.0, "Seconds that a publication is kept.", minimum=0)
@@ -159,13 +245,30 @@ class Settings:
         values: dict[str, Any] = {}
         known = {variable(each): each for each in fields(cls)}
         for source in (environ, config):
-            _refuse_unknown(source, known)
+            refuse_unknown(source, known)
             for name, each in known.items():
                 if source.get(name) not in (None, ""):
-                    values[each.name] = _convert(name, source[name], each)
+                    values[each.name] = convert(name, source[name], each)
                     if each.metadata["url"]:
-                        _check_url(name, values[each.name])
+                        check_url(name, values[each.name])
         return cls(**values)
+
+    def changed(self, options: Mapping[str, Any]) -> Self:
+        """These settings, but for some.
+
+        :param options: by the names of the fields.
+        :raises ConfigError:
+        """
+        known = {each.name: each for each in fields(self)}
+        values: dict[str, Any] = {}
+        for name, value in options.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+                raise ConfigError(f"There is no option {name!r}; the nearest one is {near[0]!r}.")
+            values[name] = None if value is None else convert(name, value, known[name])
+            if known[name].metadata["url"] and value is not None:
+                check_url(name, values[name])
+        return replace(self, **values)
 
     @property
     def upstream_named(self) -> bool:
@@ -176,47 +279,3 @@ class Settings:
     def wants_local_model(self) -> bool:
         """Whether the embedded model is to answer, because nobody else is named."""
         return self.local_model and not self.upstream_named
-
-
-def variable(each: Field[Any]) -> str:
-    """The name under which an option is set."""
-    return each.metadata["env"] or PREFIX + each.name.upper()
-
-
-def _check_url(name: str, value: str) -> None:
-    if not value.startswith(("http://", "https://")):
-        raise ConfigError(f"{name}={value!r} must begin with http:// or https://.")
-
-
-def _refuse_unknown(source: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-    for name in source:
-        if isinstance(name, str) and name.startswith(PREFIX) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0)
-            raise ConfigError(f"There is no option {name}; the nearest one is {near[0]}.")
-
-
-def _convert(name: str, value: Any, each: Field[Any]) -> Any:
-    kind: Any = each.type
-    if isinstance(kind, types.UnionType):
-        kind = get_args(kind)[0]
-    try:
-        if get_origin(kind) is tuple:
-            parts = value.split(",") if isinstance(value, str) else value
-            return tuple(part.strip() for part in parts if part.strip())
-        if kind is bool:
-            return value if isinstance(value, bool) else _TRUTH[str(value).strip().lower()]
-        converted = kind(value)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        raise ConfigError(f"{name}={value!r} is not of the kind {kind.__name__}.") from None
-    if (choices := each.metadata["choices"]) and converted not in choices:
-        raise ConfigError(f"{name}={value!r} is none of {', '.join(choices)}.")
-    minimum = each.metadata["minimum"]
-    if minimum is not None and not converted >= minimum:
-        raise ConfigError(f"{name}={value!r} is too small; the least is {minimum}.")
-    if kind is float and converted > threading.TIMEOUT_MAX:
-        raise ConfigError(f"{name}={value!r} is more seconds than can be waited.")
-    return converted
-
-
-_TRUTH = dict.fromkeys(("1", "true", "yes", "on"), True)
-_TRUTH |= dict.fromkeys(("0", "false", "no", "off"), False)

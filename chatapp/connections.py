@@ -33,6 +33,8 @@ class Connection:
         neither wait nor raise.
     """
 
+    __slots__ = ("_on_gone", "_sock", "_stalls", "_watcher", "_writer", "gone", "writing_since")
+
     def __init__(self, sock: Any, on_gone: Callable[[], None], stalls: "StallGuard") -> None:
         self.gone = False
         self.writing_since = 0.0

@@ -17,7 +17,7 @@ class ChatAppError(Exception):
     """
 
     code: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
+    status: int = 500
     retryable: ClassVar[bool] = True
 
     def __init__(
@@ -31,6 +31,11 @@ class ChatAppError(Exception):
     def fields(self) -> dict[str, Any]:
         """The data of a `failed` event."""
         return {"code": self.code, "message": self.message, "retryable": self.retryable}
+
+    def details(self) -> dict[str, Any]:
+        """Everything, for another worker; `restored` makes the error of it."""
+        more = {"status": self.status, "param": self.param, "retry_after": self.retry_after}
+        return self.fields() | more
 
     def body(self) -> dict[str, Any]:
         """An HTTP reply's body."""
@@ -75,6 +80,14 @@ class NotFound(ChatAppError):
     retryable = False
 
 
+class NotSignedIn(ChatAppError):
+    """The application's log-in names nobody."""
+
+    code = "not_signed_in"
+    status = 401
+    retryable = False
+
+
 class MethodNotAllowed(ChatAppError):
     code = "method_not_allowed"
     status = 405
@@ -103,6 +116,60 @@ class NotJSON(ChatAppError):
     retryable = False
 
 
+class Refused(ChatAppError):
+    """For a `before` hook to raise: the question is not asked.
+
+    :param status: an HTTP status from 400 to 499.
+    """
+
+    code = "refused"
+    status = 403
+    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 403,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        if not 400 <= status <= 499:
+            raise ValueError(f"Refused(status={status}): a refusal's status is from 400 to 499.")
+        super().__init__(message, param=param, retry_after=retry_after)
+        self.status = status
+
+
+class StopAnswer(ChatAppError):
+    """For a `piece` hook to raise: the answer ends before this piece."""
+
+    code = "moderated"
+    status = 403
+    retryable = False
+
+
+# What one visitor has had enough of for now.
+
+
+class RateLimited(ChatAppError):
+    code = "rate_limited"
+    status = 429
+
+
+class TooManyRunning(ChatAppError):
+    """As many answers of one owner run as the settings allow."""
+
+    code = "too_many_running"
+    status = 429
+
+
+class QuotaUsed(ChatAppError):
+    """An owner has used the tokens of the day."""
+
+    code = "quota_used"
+    status = 429
+
+
 # What we can't do at the moment.
 
 
@@ -122,6 +189,13 @@ class Interrupted(ChatAppError):
     """The worker that wrote the answer went away before its end."""
 
     code = "interrupted"
+    status = 503
+
+
+class StorageUnavailable(ChatAppError):
+    """The database or the event log does not answer."""
+
+    code = "storage_unavailable"
     status = 503
 
 
@@ -202,6 +276,13 @@ class UpstreamInvalid(ChatAppError):
     status = 502
 
 
+class ToolRoundsUsed(ChatAppError):
+    """The model called tools although it was asked to answer without."""
+
+    code = "tool_rounds"
+    status = 502
+
+
 def _leaves(root: type[ChatAppError]) -> list[type[ChatAppError]]:
     return [root, *(leaf for child in root.__subclasses__() for leaf in _leaves(child))]
 
@@ -209,3 +290,13 @@ def _leaves(root: type[ChatAppError]) -> list[type[ChatAppError]]:
 CODES: dict[str, type[ChatAppError]] = {error.code: error for error in _leaves(ChatAppError)}
 """Every code, with the error that carries it."""
 CODES["internal"] = InternalError
+
+
+def restored(fields: dict[str, Any]) -> ChatAppError:
+    """The error that `ChatAppError.fields` or `details` made these of, e.g. in another worker."""
+    kind = CODES.get(fields["code"], InternalError)
+    error = kind(
+        fields["message"], param=fields.get("param"), retry_after=fields.get("retry_after")
+    )
+    error.status = fields.get("status", error.status)
+    return error

@@ -2,21 +2,28 @@
 
 import functools
 import logging
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar, overload
 
 from flask import Blueprint, Flask, Response, current_app, jsonify
 from werkzeug.exceptions import HTTPException
 
-from . import hub, local_model, worker
-from .answer import Answer
-from .answers import Answers
+from . import cli, hub, local_model, owners, worker
+from .blocking import StallWatch
 from .config import Settings
 from .connections import StallGuard, cooperative
+from .db import Database
 from .errors import ChatAppError, ConfigError, InternalError
+from .eventlog import EventLog, open_event_log
+from .hooks import After, Before, Hooks, Piece
+from .ledger import Ledger
 from .parts import Parts
-from .push import PushChannel
+from .service import Service
 from .store import Store
+from .tickets import Tickets
+from .tools import Tools
 from .transport import FastTransport, StockTransport
 from .upstream import Upstream
 from .views import chat, conversations, identity, operations, page
@@ -25,7 +32,11 @@ from .visitors import Visitors, kept_secret
 logger = logging.getLogger(__name__)
 
 NAME: Final = "chatapp"
+CHAT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+DATABASE_FILE: Final = "chat.db"
 TRANSPORTS: Final = {"fast": FastTransport, "stock": StockTransport}
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ChatApp:
@@ -35,65 +46,200 @@ class ChatApp:
     factory. Options are read from `app.config` (`CHATAPP_*`) and the environment. Of the
     application nothing else is touched.
 
+    What the decorators register belongs to this object and is used in every application that it is
+    mounted in, also when it is registered later.
+
+    :param name: of the chat; several in one application need different ones. It names the
+        blueprint, so that `url_for("chatapp.page")` is where the chat is.
+    :param options: fields of `Settings` that win over the application's config, e.g. for the second
+        chat of an application: `{"model": "gpt-5"}`.
     :raises ConfigError: an option is unknown or has a wrong value, or the chat is there already.
     """
 
-    def __init__(self, app: Flask | None = None, *, url_prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        url_prefix: str | None = None,
+        name: str = NAME,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not CHAT_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{name!r} can't name a chat. Take lower-case letters, like 'support'."
+            )
+        self.name = name
+        self._options = dict(options or {})
+        self._log_in: Callable[[], object] | None = None
+        self._before: list[Before] = []
+        self._piece: list[Piece] = []
+        self._after: list[After] = []
+        self._failed: list[After] = []
+        self._tools: list[tuple[Callable[..., Any], dict[str, Any]]] = []
+        self._registries: list[Tools] = []
         if app is not None:
             self.init_app(app, url_prefix=url_prefix)
 
-    def init_app(self, app: Flask, *, url_prefix: str | None = None) -> None:
-        """Mount the chat at `url_prefix`."""
-        if NAME in app.extensions:
-            raise ConfigError("This application has a chat already; call init_app once.")
-        parts = _assemble(app, Settings.load(app.config))
-        app.extensions[NAME] = parts
+    def init_app(self, app: Flask, *, url_prefix: str | None = None) -> Settings:
+        """Mount the chat at `url_prefix`; the options that it runs with."""
+        if extension_key(self.name) in app.extensions:
+            raise ConfigError(
+                f"This application has a chat {self.name!r} already. Call init_app once, or name "
+                "the second one: ChatApp(name=…)."
+            )
+        settings = Settings.load(app.config).changed(self._options)
+        watch = StallWatch(settings.hook_stall)
+        parts = _assemble(app, settings, self.name, *self._hooks_and_tools(app, settings, watch))
+        app.extensions[extension_key(self.name)] = parts
         worker.register(parts)
-        app.register_blueprint(_blueprint(app, parts), url_prefix=url_prefix)
+        blueprint = _blueprint(app, parts, self.name, lambda: self._log_in, watch)
+        app.register_blueprint(blueprint, url_prefix=url_prefix)
+        return settings
+
+    def owner(self, function: Callable[[], object]) -> Callable[[], object]:
+        """Decorates the application's log-in: it returns the id of who has signed in, or None.
+
+        It is called in each request to the chat; None is answered by `not_signed_in`. Without it,
+        Flask-Login is asked where the application has it, and visitors are told apart by a cookie.
+        """
+        self._log_in = function
+        return function
+
+    def before_answer(self, hook: Before) -> Before:
+        """Decorates a function that may change what the model is asked, or raise `Refused`."""
+        self._before.append(hook)
+        return hook
+
+    def on_piece(self, hook: Piece) -> Piece:
+        """Decorates a function that gets each piece before any reader does.
+
+        It may raise `StopAnswer`.
+        """
+        self._piece.append(hook)
+        return hook
+
+    def after_answer(self, hook: After) -> After:
+        """Decorates a function that gets each answer that was completed or stopped."""
+        self._after.append(hook)
+        return hook
+
+    def on_failure(self, hook: After) -> After:
+        """Decorates a function that gets each answer that failed."""
+        self._failed.append(hook)
+        return hook
+
+    @overload
+    def tool(self, function: F) -> F: ...
+    @overload
+    def tool(
+        self, *, name: str | None = ..., timeout: float | None = ..., max_bytes: int | None = ...
+    ) -> Callable[[F], F]: ...
+
+    def tool(self, function: Any = None, **options: Any) -> Any:
+        """Decorates a function that the model may call; type hints and docstring describe it.
+
+        :param name: what the model calls it; else the function's own name.
+        :param timeout: seconds that it may take; else `CHATAPP_TOOL_TIMEOUT`.
+        :param max_bytes: of its result; else `CHATAPP_TOOL_MAX_BYTES`.
+        :raises TypeError: what it takes can't be described; the message says what to do.
+        """
+
+        def register(tool: F) -> F:
+            for registry in self._registries or [_scratch()]:
+                registry.register(tool, **options)
+            self._tools.append((tool, options))
+            return tool
+
+        return register if function is None else register(function)
 
     def publish(self, event: str, data: Any, to: str | None = None) -> None:
         """Send an event to every open page, or to those of one owner. Needs an app context.
 
         :param event: its name, which an `EventSource` listens for.
         :param data: anything that JSON can say.
-        :param to: an owner, as `current_owner` names them; None: everyone.
+        :param to: an owner, as the log-in or a hook names them; None: everyone.
         :raises InvalidRequest: a name or data that can't be sent.
         """
-        parts: Parts = current_app.extensions[NAME]
-        parts.push.publish(event, data, to)
+        parts: Parts = current_app.extensions[extension_key(self.name)]
+        addressee = None if to is None else owners.inside(self.name, to)
+        parts.service.push.publish(event, data, addressee)
+
+    def _hooks_and_tools(
+        self, app: Flask, settings: Settings, watch: StallWatch
+    ) -> tuple[Hooks, Tools]:
+        hooks = Hooks(watch, app.app_context)
+        hooks.before, hooks.piece = self._before, self._piece
+        hooks.after, hooks.failed = self._after, self._failed
+        tools = Tools(settings.tool_timeout, settings.tool_max_bytes, watch, app.app_context)
+        for function, options in self._tools:
+            tools.register(function, **options)
+        self._registries.append(tools)
+        return hooks, tools
 
 
-def _assemble(app: Flask, settings: Settings) -> Parts:
+def extension_key(name: str) -> str:
+    """Under which a chat's parts are in `app.extensions`."""
+    return NAME if name == NAME else f"{NAME}.{name}"
+
+
+def _scratch() -> Tools:
+    """Refuses what can't be described, before there is an application."""
+    return Tools(1.0, 1, StallWatch(1.0))
+
+
+def _assemble(app: Flask, settings: Settings, name: str, hooks: Hooks, tools: Tools) -> Parts:
     folder = _folder(app, settings)
-
-    def save(answer: Answer) -> None:
-        chat.save(parts, answer)
-
-    parts = Parts(
+    database, log = _storage(app, folder, settings)
+    ledger = Ledger(database, settings.ledger_age)
+    store = Store(database, settings.history_max_messages, settings.conversations_kept, ledger)
+    upstream = Upstream(
+        settings,
+        TRANSPORTS[settings.transport],
+        local_model.LocalModel(folder),
+        local_model.MODEL_ID if local_model.available() else None,
+        lambda: hub.pump if cooperative() else None,
+        local_model.missing(),
+    )
+    return Parts(
         settings=settings,
-        store=Store(settings.conversations_max_bytes, settings.history_max_messages),
-        answers=Answers(settings, save),
-        upstream=Upstream(
-            settings,
-            TRANSPORTS[settings.transport],
-            local_model.LocalModel(folder),
-            local_model.MODEL_ID if local_model.available() else None,
-            lambda: hub.pump if cooperative() else None,
-            local_model.missing(),
-        ),
-        push=PushChannel(settings.push_kept, settings.push_age, settings.push_max_bytes),
+        store=store,
+        upstream=upstream,
+        service=Service(settings, store, upstream, log, hooks, tools, name),
         stalls=StallGuard(settings.send_timeout),
     )
-    return parts
+
+
+def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, EventLog]:
+    """The database and the event log, which may be one."""
+    ours = f"sqlite:///{folder.absolute() / DATABASE_FILE}"
+    database = Database(
+        settings.database_url or ours,
+        settings.database_pool,
+        migrates=settings.database_url is None,
+    )
+    url = settings.eventlog_url
+    if url is None:
+        cli.register(app, database)
+        return database, open_event_log(settings.database_url or ours, database)
+    own = url.partition(":")[0] in ("memory", "redis", "rediss", "unix")
+    other = None if own else Database(url, settings.database_pool)
+    cli.register(app, database, *([other] if other else []))
+    return database, open_event_log(url, other)
 
 
 def _folder(app: Flask, settings: Settings) -> Path:
     return Path(settings.instance or app.instance_path)
 
 
-def _blueprint(app: Flask, parts: Parts) -> Blueprint:
+def _blueprint(
+    app: Flask,
+    parts: Parts,
+    name: str,
+    log_in: Callable[[], Callable[[], object] | None],
+    watch: StallWatch,
+) -> Blueprint:
     blueprint = Blueprint(
-        NAME,
+        name,
         __name__,
         template_folder="templates",
         static_folder="static",
@@ -102,14 +248,22 @@ def _blueprint(app: Flask, parts: Parts) -> Blueprint:
     )
 
     @functools.cache
-    def visitors() -> Visitors:
+    def secret() -> str:
         # Read late: an application may set its SECRET_KEY after the extensions.
-        secret = parts.settings.secret or app.secret_key
-        if isinstance(secret, bytes):
-            secret = secret.hex()
-        return Visitors(secret or kept_secret(_folder(app, parts.settings)))
+        given = parts.settings.secret or app.secret_key
+        if isinstance(given, bytes):
+            given = given.hex()
+        return given or kept_secret(_folder(app, parts.settings))
 
-    identity.register(blueprint, parts.settings, visitors)
+    who = identity.Identity(
+        chat=name,
+        settings=parts.settings,
+        log_in=log_in,
+        watch=watch,
+        visitors=functools.cache(lambda: Visitors(secret())),
+        tickets=functools.cache(lambda: Tickets(secret(), parts.settings.ticket_age)),
+    )
+    identity.register(blueprint, who)
     for views in (chat, conversations, page, operations):
         views.register(blueprint, parts)
     blueprint.register_error_handler(ChatAppError, error_response)

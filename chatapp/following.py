@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Final, Protocol
 
 from . import sse
@@ -59,6 +59,8 @@ class Follower:
     :param cursor: the last event that the client has; None: nobody knows.
     :param leaving: whether the worker goes down.
     """
+
+    __slots__ = ("_answer", "_cursor", "_granularity", "_joiner", "_lost", "leaving")
 
     def __init__(
         self,
@@ -162,7 +164,9 @@ class Feed(Protocol):
         """No longer."""
 
 
-def follow(feed: Feed, presence: Presence, bell: Sleeper, heartbeat: float) -> Iterator[bytes]:
+def follow(
+    feed: Feed, presence: Presence, bell: Sleeper, heartbeat: float
+) -> Generator[bytes, None, None]:
     """What one client gets, to the end of the feed.
 
     Returns when the feed is over or leaving, or the client is gone. The log is read by cursor, so a

@@ -10,7 +10,8 @@ from enum import StrEnum
 from itertools import pairwise
 
 from .events import PIECES, Event, EventType, piece_data
-from .sentences import SentenceCutter, cuts_word, last_word_boundary
+from .sentences import SentenceCutter
+from .words import cuts_word, last_word_boundary
 
 
 class Granularity(StrEnum):

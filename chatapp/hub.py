@@ -42,7 +42,7 @@ class Sleeper(Protocol):
 class Sweeper:
     """One timer for all waits of this worker: a timer for each would cost more than the wait.
 
-    Whoever begins to wait is listed once, and dropped when a sweep finds it awake.
+    Whoever begins to wait is listed once, and dropped when a sweep finds it awake after its time.
     """
 
     def __init__(self) -> None:
@@ -61,11 +61,13 @@ class Sweeper:
             gevent.sleep(SWEEP)
             now = time.monotonic()
             for sleeper in tuple(self._listed):
-                if not sleeper.asleep:
+                if sleeper.deadline >= now:
+                    continue
+                if sleeper.asleep:
+                    sleeper.time_out()
+                else:
                     self._listed.discard(sleeper)
                     sleeper.listed = False
-                elif sleeper.deadline < now:
-                    sleeper.time_out()
 
 
 class HubBell:
@@ -89,6 +91,7 @@ class HubBell:
         """From any greenlet, or the hub; in the hub, the sleeper runs before this returns."""
         if not self._rung:
             self._rung = True
+            # What `time_out` does, without a call in the case of nearly every event.
             sleeper = self._sleeper
             if sleeper is None:
                 return
@@ -186,6 +189,7 @@ class Pump:
     def _end(self, fault: Exception | None) -> None:
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
+            self.deadline = 0.0  # The sweeper need not keep it until then.
             watcher.stop()
             watcher.close()
             gevent.spawn(self._ended, fault)

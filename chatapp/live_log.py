@@ -9,7 +9,7 @@ from array import array
 from typing import NamedTuple
 
 from .events import TERMINAL, Event, EventType, encode_text
-from .sse import decode_frame, encode, encode_piece
+from .sse import PIECE_FORMATS, decode_frame, encode
 
 
 class _Kept(NamedTuple):
@@ -67,12 +67,20 @@ class LiveLog:
         """Add a piece of text or reasoning."""
         first, wire, ends = self._kept
         number = first + len(ends)
-        wire += encode_piece(number, kind, encode_text(text))
-        ends.append(len(wire))
+        wire += PIECE_FORMATS[kind] % (number, encode_text(text))
+        size = len(wire)
+        ends.append(size)
         self._pieces[kind] += text.encode()
         self._complete = number
-        if len(wire) > self._max_bytes:
+        if size > self._max_bytes:
             self._trim()
+
+    def restart(self, number: int, text: str, reasoning: str) -> None:
+        """Go on after event `number`, with what was written up to there but not how."""
+        self._pieces = {EventType.TEXT: bytearray(text, "utf-8")}
+        self._pieces[EventType.REASONING] = bytearray(reasoning, "utf-8")
+        self._kept = _Kept(number + 1, bytearray(), array("Q"))
+        self._complete = number
 
     def snapshot(self) -> tuple[int, str, str]:
         """The number of the newest event, and the text and the reasoning that it completes."""

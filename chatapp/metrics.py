@@ -1,19 +1,28 @@
 """Counters of this worker in Prometheus' text format, version 0.0.4."""
 
+import os
 from collections.abc import Iterable
 
-from .answers import Answers
+from .service import Service
 
 Sample = tuple[str, int]
 
 
-def exposition(answers: Answers) -> str:
+def exposition(service: Service) -> str:
     """What `/metrics` answers."""
+    answers, journal = service.answers, service.journal
+    readers = answers.readers + service.mirrors.readers
     ended = [(f'{{status="{status}"}}', count) for status, count in sorted(answers.ended.items())]
+    worker = f'{{id="{service.worker()}",pid="{os.getpid()}"}}'
     lines = [
+        *_metric("worker", "gauge", "Which worker these are the counters of.", [(worker, 1)]),
         *_metric("answers_running", "gauge", "Answers being written.", [("", answers.running)]),
         *_metric("answers_ended_total", "counter", "Answers that ended, by status.", ended),
-        *_metric("readers", "gauge", "Connections that follow an answer.", [("", answers.readers)]),
+        *_metric("readers", "gauge", "Connections that follow an answer.", [("", readers)]),
+        *_metric("mirrors", "gauge", "Answers read from others.", [("", len(service.mirrors))]),
+        *_metric("journal_answers", "gauge", "Answers being journaled.", [("", journal.behind)]),
+        *_metric("storage_failing", "gauge", "1: not reached.", [("", int(journal.failing))]),
+        *_metric("outbox", "gauge", "Writes that wait.", [("", len(service.outbox))]),
     ]
     return "\n".join(lines) + "\n"
 

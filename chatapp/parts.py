@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from .answers import Answers
 from .config import Settings
 from .connections import StallGuard
-from .push import PushChannel
+from .service import Service
 from .store import Store
 from .upstream import Upstream
 
@@ -16,7 +15,6 @@ class Parts:
 
     settings: Settings
     store: Store
-    answers: Answers
     upstream: Upstream
-    push: PushChannel
+    service: Service
     stalls: StallGuard

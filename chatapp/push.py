@@ -1,47 +1,66 @@
-"""The push channel: what server code publishes, and every open page of its addressee receives."""
+"""The push channel: what server code publishes, and every open page of its addressee receives.
 
+Publications go by the event log, which numbers them for all workers. Each worker reads it once for
+all of its pages, as long as there are any, and keeps the latest for pages that reconnect.
+"""
+
+import logging
 import re
-import secrets
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from . import sse
 from .answer import Reader
-from .errors import InvalidRequest
+from .background import Background
+from .config import Settings
+from .errors import InvalidRequest, StorageUnavailable
+from .eventlog import EventLog, Post
+from .owners import everyone
+
+logger = logging.getLogger(__name__)
 
 EVENT_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 RESERVED: Final = frozenset({"error", "open", "message"})
 """`EventSource` fires these itself."""
+READ_MOST: Final = 1000
+"""Publications in one look."""
 
 
-class Publication(NamedTuple):
+class Kept(NamedTuple):
+    """A publication as it goes over the wire."""
+
     number: int
     to: str | None
     """The owner it is for; None: everyone."""
-    frame: bytes
     published_at: float
+    """Unix seconds."""
+    frame: bytes
 
 
 class PushChannel:
-    """Publications, numbered, of which the latest are kept for pages that reconnect.
+    """The publications of all workers, of which the latest are kept.
 
-    :param kept: how many publications are kept at the most.
-    :param age: for how many seconds they are kept.
-    :param max_bytes: the size of one publication's data.
+    :param post: hands a publication to the event log.
+    :param chat: the name of the chat, whose owners are addressed together.
     """
 
-    def __init__(self, kept: int, age: float, max_bytes: int) -> None:
+    def __init__(
+        self, settings: Settings, log: EventLog, post: Callable[[Post], None], chat: str = ""
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._post = post
+        self.everyone = everyone(chat)
         self._lock = threading.Lock()
-        self._log: deque[Publication] = deque(maxlen=kept)
-        self._age = age
-        self._max_bytes = max_bytes
-        # Numbers begin anew with each process; the mark tells a cursor of an earlier one apart.
-        self._mark = secrets.token_hex(4)
-        self._last = 0
+        self._kept: deque[Kept] = deque(maxlen=settings.push_kept)
+        self._last: int | None = None
+        """The number of the newest publication that was read; None: none was."""
+        self._background = Background("push channel", self._poll)
         self.readers: set[Reader] = set()
         self.leaving = False
 
@@ -62,47 +81,84 @@ class PushChannel:
             encoded = msgspec.json.encode(data)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest(f"The data is no JSON: {error}.", param="data") from None
-        if len(encoded) > self._max_bytes:
+        most = self._settings.push_max_bytes
+        if len(encoded) > most:
             raise InvalidRequest(
-                f"The data has {len(encoded)} bytes; {self._max_bytes} are allowed.", param="data"
+                f"The data has {len(encoded)} bytes; {most} are allowed.", param="data"
             )
-        with self._lock:
-            self._last += 1
-            frame = sse.encode_named(event, encoded, f"{self._mark}-{self._last}")
-            self._log.append(Publication(self._last, to, frame, time.monotonic()))
-        self._ring()
+        self._post(Post(to or self.everyone, event, encoded))
 
     def leave(self) -> None:
         """Tell every page to come back elsewhere."""
         self.leaving = True
         self._ring()
 
-    def _ring(self) -> None:
-        for reader in tuple(self.readers):
-            reader.ring()
+    def wake(self) -> None:
+        """Look for news: there are some."""
+        if self.readers:
+            self._background.wake()
 
-    def after(self, number: int) -> list[Publication]:
+    def enter(self, reader: Reader) -> None:
+        """Ring for news from now on."""
+        self.readers.add(reader)
+        self._background.wake()
+
+    def after(self, number: int) -> list[Kept]:
         """What is kept and newer."""
-        oldest_allowed = time.monotonic() - self._age
+        oldest_allowed = time.time() - self._settings.push_age
         with self._lock:
-            while self._log and self._log[0].published_at < oldest_allowed:
-                self._log.popleft()
+            while self._kept and self._kept[0].published_at < oldest_allowed:
+                self._kept.popleft()
             # Numbers have no gaps, so what is newer is counted from the end, not looked for.
-            newer = min(max(self._last - number, 0), len(self._log))
-            return [self._log[index] for index in range(-newer, 0)]
+            newer = min(max((self._last or 0) - number, 0), len(self._kept))
+            return [self._kept[index] for index in range(-newer, 0)]
 
     def position(self, cursor: str | None) -> int:
         """The number that a client's cursor stands for.
 
-        Without one a page begins with what comes now. A cursor of an earlier process is behind
-        everything that this one has published.
+        Without one a page begins with what comes now. A cursor that was never given, or that an
+        emptied event log has not reached again, is behind everything.
         """
+        known = cursor and cursor.isascii() and cursor.isdecimal() and len(cursor) < 19
+        number = int(cursor) if cursor and known else 0
+        # Another worker may have been quicker to read what the page has seen there.
+        if not self.readers or number > (self._last or 0):
+            try:
+                while self._read():
+                    pass
+            except StorageUnavailable as error:
+                logger.warning("push channel: %s", error)
+        last = self._last or 0
         if not cursor:
-            return self._last
-        mark, _, number = cursor.partition("-")
-        if mark == self._mark and number.isascii() and number.isdecimal() and len(number) < 19:
-            return int(number)
-        return 0
+            return last
+        return number if number <= last else 0
+
+    def _poll(self) -> float | None:
+        while self._read():
+            pass
+        return self._settings.poll_interval if self.readers else None
+
+    def _read(self) -> bool:
+        """Take in what is new; whether there may be more."""
+        if self._last is None:
+            self._last = max(self._log.last_published() - self._settings.push_kept, 0)
+        new = self._log.published(self._last, READ_MOST)
+        with self._lock:
+            for each in new:
+                if each.number <= self._last:
+                    continue  # Two readers at once have read it.
+                if each.number != self._last + 1:
+                    self._kept.clear()
+                frame = sse.encode_named(each.event, each.data, str(each.number))
+                self._kept.append(Kept(each.number, each.recipient, each.published_at, frame))
+                self._last = each.number
+        if new:
+            self._ring()
+        return len(new) == READ_MOST
+
+    def _ring(self) -> None:
+        for reader in tuple(self.readers):
+            reader.ring()
 
 
 class PushReader:
@@ -119,7 +175,7 @@ class PushReader:
         return self._channel.leaving
 
     def enter(self, bell: Reader) -> None:
-        self._channel.readers.add(bell)
+        self._channel.enter(bell)
 
     def exit(self, bell: Reader) -> None:
         self._channel.readers.discard(bell)
@@ -129,4 +185,5 @@ class PushReader:
         news = self._channel.after(self._number)
         if news:
             self._number = news[-1].number
-        return b"".join(each.frame for each in news if each.to in (None, self._owner))
+        addressees = (self._channel.everyone, self._owner)
+        return b"".join(each.frame for each in news if each.to in addressees)

@@ -9,7 +9,7 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from .events import Event, EventType
+from .events import PIECES, Event, EventType
 
 RETRY: Final = b"retry: 1000\n\n"
 """The first bytes of every stream: a client waits this many milliseconds before it reconnects."""
@@ -28,17 +28,14 @@ _PREFIXES: Final = {
     kind: b"\ndata: " if kind is EventType.TEXT else b"\nevent: %b\ndata: " % kind.encode()
     for kind in EventType
 }
+PIECE_FORMATS: Final = {kind: b'id: %%d%b{"text":%%b}\n\n' % _PREFIXES[kind] for kind in PIECES}
+"""A piece of text or reasoning as `encode` writes it, of its number and its text as JSON."""
 
 
 def encode(event: Event) -> bytes:
     """One event as it goes over the wire."""
     number, kind, data = event
     return b"id: %d%b%b\n\n" % (number, _PREFIXES[kind], data)
-
-
-def encode_piece(number: int, kind: EventType, text: bytes) -> bytes:
-    """A piece of text or reasoning as it goes over the wire; `text` is a JSON string."""
-    return b'id: %d%b{"text":%b}\n\n' % (number, _PREFIXES[kind], text)
 
 
 def encode_named(event: str, data: bytes, event_id: str) -> bytes:
@@ -51,6 +48,13 @@ def decode_frame(frame: bytes, number: int) -> Event:
     head, _, data = frame.partition(b"\ndata: ")
     _, _, kind = head.partition(b"\nevent: ")
     return Event(number, EventType(kind.decode()) if kind else EventType.TEXT, data[:-2])
+
+
+def decode_frames(wire: bytes, first: int) -> list[Event]:
+    """The events that `encode` made these bytes of; `first` is the number of the first one."""
+    # What ends an event is nowhere inside one: its data is a single line.
+    frames = wire.split(b"\n\n")[:-1]
+    return [decode_frame(frame + b"\n\n", first + i) for i, frame in enumerate(frames)]
 
 
 def parse_cursor(header: str | None, query: str | None) -> int | None:
@@ -139,13 +143,14 @@ class Decoder:
         if (
             chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
-            and chunk.count(b"\n") == 2
             and not (self._rest or self._data or self._skip_lf or b"\r" in chunk)
             and len(chunk) <= self._limit
         ):
-            # One whole event and nothing else, as it comes from most servers most of the time.
-            self._event = ""
-            return [chunk[6:-2]]
+            lines = chunk[6:-2].split(b"\n\ndata: ")
+            if chunk.count(b"\n") == 2 * len(lines):
+                # Whole events of one line each, as they come from most servers most of the time.
+                self._event = ""
+                return lines
         return [message.data for message in self.feed(chunk)]
 
     def flush(self) -> list[Message]:

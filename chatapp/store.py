@@ -1,329 +1,291 @@
-"""Conversations and their messages, in the memory of this worker.
+"""Conversations and their messages, in SQL.
 
-A conversation is a tree: every message names the one that it follows, and asking again or editing
-adds a sibling. What is shown and sent upstream is the path from the root to the active leaf.
+Each method is one unit of work: plain data comes out, and no connection is held when it returns.
 """
 
+import re
 import secrets
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
-from .errors import Conflict, InvalidRequest, NotFound
+import sqlalchemy as sa
 
-TITLE_MAX_CHARS: Final = 80
-MESSAGE_OVERHEAD: Final = 512
-"""Bytes that a message costs beside its text; counts against the cap like the text."""
+from . import asking, queries
+from .db import Database
+from .errors import InvalidRequest, NotFound
+from .ledger import Ledger
+from .tables import micros
+from .tree import TITLE_MAX_CHARS, Conversation, Message, title_of
 
+__all__ = ["TITLE_MAX_CHARS", "Conversation", "Message", "Store", "title_of"]
 
-@dataclass(slots=True, kw_only=True)
-class Message:
-    """One turn. An assistant's message and the answer that writes it share the id."""
-
-    id: str
-    conversation_id: str
-    parent: str | None
-    role: str
-    content: str = ""
-    reasoning: str = ""
-    status: str = "done"
-    model: str | None = None
-    finish_reason: str | None = None
-    usage: dict[str, int] | None = None
-    usage_source: str | None = None
-    error: dict[str, Any] | None = None
-    last_event: int = 0
-    leaf_before: str | None = None
-    """Of an answer: the conversation's leaf when it was asked for."""
-    opens: bool = False
-    """Of an answer: whether its conversation was made for it."""
-    created_at: datetime = field(default_factory=lambda: datetime.now(UTC))
-
-    @property
-    def size(self) -> int:
-        """Bytes, about."""
-        return len(self.content.encode()) + len(self.reasoning.encode()) + MESSAGE_OVERHEAD
-
-
-@dataclass(slots=True, kw_only=True)
-class Conversation:
-    id: str
-    owner: str
-    title: str | None
-    created_at: datetime
-    updated_at: datetime
-    order: int
-    messages: dict[str, Message] = field(default_factory=dict)
-    leaf: str | None = None
-    size: int = MESSAGE_OVERHEAD
-
-    def path(self) -> list[Message]:
-        """The messages from the first to the active leaf."""
-        messages = []
-        at = self.leaf
-        while at is not None:
-            messages.append(self.messages[at])
-            at = self.messages[at].parent
-        return messages[::-1]
-
-    @property
-    def running(self) -> list[str]:
-        """The ids of the answers that are being written."""
-        messages = tuple(self.messages.values())
-        return [m.id for m in messages if m.status in ("pending", "streaming")]
+CURSOR: Final = re.compile(r"([0-9]{1,18})\.([A-Za-z0-9_-]{1,64})", re.ASCII)
 
 
 class Store:
-    """All conversations of this worker, at most `max_bytes` of them.
+    """The conversations of all owners. Somebody else's conversation is not found.
 
-    Beyond that the conversations that were not touched for longest are forgotten; one with a
-    running answer stays. Somebody else's conversation is not found.
+    Every method raises `StorageUnavailable` when the database does not do its work.
+
+    :param max_messages: of one conversation, in all its branches.
+    :param max_conversations: of one owner.
+    :param ledger: where the answers' calls are entered.
     """
 
-    def __init__(self, max_bytes: int, max_messages: int) -> None:
-        self._max_bytes = max_bytes
+    def __init__(
+        self, database: Database, max_messages: int, max_conversations: int, ledger: Ledger
+    ) -> None:
+        self._database = database
         self._max_messages = max_messages
-        self._lock = threading.Lock()
-        self._conversations: OrderedDict[str, Conversation] = OrderedDict()
-        self._owned: dict[str, set[str]] = {}
-        self._answers: dict[str, str] = {}
-        self._size = 0
-        self._order = 0
+        self._max_conversations = max_conversations
+        self.ledger = ledger
 
-    def create(self, owner: str, title: str | None = None) -> Conversation:
-        with self._lock:
-            return self._create(owner, title)
+    def create(
+        self, owner: str, title: str | None = None, settings: dict[str, Any] | None = None
+    ) -> Conversation:
+        """:raises InvalidRequest: the owner has as many conversations as are kept."""
+        made = Conversation(
+            id=secrets.token_urlsafe(12), owner=owner, title=title, settings=_given(settings or {})
+        )
+        made.updated_at = made.created_at
+
+        def work(connection: sa.Connection) -> Conversation:
+            self._check_room(connection, owner)
+            connection.execute(queries.INSERT, queries.to_row(made))
+            return made
+
+        return self._database.run(work)
 
     def get(self, owner: str, conversation_id: str) -> Conversation:
         """:raises NotFound:"""
-        with self._lock:
-            return self._get(owner, conversation_id)
+
+        def work(connection: sa.Connection) -> Conversation:
+            found = queries.find(connection, queries.FIND, owner, conversation_id)
+            return queries.load_messages(connection, found)
+
+        return self._database.run(work, read_only=True)
+
+    def conversation_of(self, owner: str, answer_id: str) -> Conversation:
+        """The one that an answer is in.
+
+        :raises NotFound:
+        """
+        found = self._database.run(
+            lambda connection: queries.of_message(connection, queries.OF_MESSAGE, answer_id),
+            read_only=True,
+        )
+        if found is None or found.owner != owner:
+            raise NotFound("There is no such answer.")
+        return found
 
     def page(
-        self, owner: str, before: int | None, limit: int
-    ) -> tuple[list[Conversation], int | None]:
-        """The owner's conversations, newest first.
+        self, owner: str, cursor: str | None, limit: int, query: str | None = None
+    ) -> tuple[list[Conversation], str | None]:
+        """The owner's conversations, without messages, newest first.
 
-        :param before: the cursor that the page before gave.
+        What nobody touches while somebody goes from page to page appears exactly once.
+
+        :param cursor: the one that the page before gave.
+        :param query: only those that have this text in the title or a message, in any case.
         :returns: at most `limit`, and the cursor of the next page if there is one.
+        :raises InvalidRequest: a cursor that is none of ours.
         """
-        with self._lock:
-            owned = [self._conversations[each] for each in self._owned.get(owner, ())]
-        owned.sort(key=lambda each: -each.order)
-        rest = [each for each in owned if before is None or each.order < before]
-        page = rest[:limit]
-        return page, page[-1].order if len(rest) > limit else None
+        before = None
+        if cursor is not None:
+            given = CURSOR.fullmatch(cursor)
+            if given is None:
+                raise InvalidRequest("This cursor was not given by us.", param="cursor")
+            before = int(given[1]), given[2]
+        found = self._database.run(
+            lambda c: queries.page_of(c, owner, before, limit + 1, query), read_only=True
+        )
+        page = found[:limit]
+        last = page[-1] if len(found) > limit else None
+        return page, f"{micros(last.updated_at)}.{last.id}" if last else None
 
-    def rename(self, owner: str, conversation_id: str, title: str) -> Conversation:
-        """:raises NotFound:"""
-        with self._lock:
-            conversation = self._get(owner, conversation_id)
-            conversation.title = title
-            return conversation
+    def change(
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        title: str | None = None,
+        leaf: str | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> Conversation:
+        """Rename it, show another branch, set options of its answers.
+
+        :param leaf: a message; the branch through it that was written last is shown.
+        :param settings: the options to set; None removes one.
+        :raises NotFound: no such conversation, or message in it.
+        :raises Conflict: another branch is wanted, and an answer is being written.
+        """
+
+        def work(connection: sa.Connection) -> Conversation:
+            found = queries.find(connection, queries.LOCK, owner, conversation_id)
+            if title is not None:
+                found.title, found.draft_title = title, False
+            if leaf is not None:
+                found.check_free()
+                found.leaf = queries.load_messages(connection, found).newest_below(leaf)
+            found.settings = _given(found.settings | (settings or {}))
+            queries.save(connection, found, "title", "draft_title", "leaf", "settings")
+            return found
+
+        return self._database.run(work)
 
     def delete(self, owner: str, conversation_id: str) -> list[str]:
         """Forget a conversation; the ids of its answers.
 
         :raises NotFound:
         """
-        with self._lock:
-            conversation = self._get(owner, conversation_id)
-            self._forget(conversation)
-            return [each.id for each in conversation.messages.values() if each.role == "assistant"]
+
+        def work(connection: sa.Connection) -> list[str]:
+            found = queries.find(connection, queries.LOCK, owner, conversation_id)
+            queries.load_messages(connection, found)
+            connection.execute(queries.DELETE, {"the_id": found.id})
+            return [each.id for each in found.messages.values() if each.role == "assistant"]
+
+        return self._database.run(work)
 
     def ask(
-        self, owner: str, conversation_id: str | None, text: str, answer_id: str, edit: str | None
+        self,
+        owner: str,
+        conversation_id: str | None,
+        text: str,
+        answer_id: str,
+        edit: str | None,
+        model: str | None = None,
+        *,
+        default_model: str | None = None,
     ) -> Conversation:
         """Add a user's message and the pending answer to it, both or neither.
 
         :param edit: the user's message that this one takes the place of.
+        :param model: who is asked, which the ledger gets to know; None: the model that the
+            conversation's settings name, or else `default_model`.
         :raises NotFound: no such conversation or message.
-        :raises InvalidRequest: the conversation is full.
+        :raises InvalidRequest: the conversation is full, or there are as many as are kept.
         :raises Conflict: an answer is being written in it.
         """
-        with self._lock:
-            if conversation_id is None:
-                conversation = self._create(owner, None)
-            else:
-                conversation = self._get(owner, conversation_id)
-            parent = conversation.leaf
-            if edit is not None:
-                parent = _message(conversation, edit, "user", "edit").parent
-            self._check_free(conversation, 2)
-            leaf = conversation.leaf
-            question = Message(
-                id=secrets.token_urlsafe(12),
-                conversation_id=conversation.id,
-                parent=parent,
-                role="user",
-                content=text,
-            )
-            conversation.title = conversation.title or title_of(text)
-            self._add(conversation, question)
-            answer = self._add_answer(conversation, answer_id, question.id)
-            answer.leaf_before, answer.opens = leaf, conversation_id is None
-            self._trim()
-            return conversation
 
-    def ask_again(self, owner: str, regenerate: str, answer_id: str) -> Conversation:
-        """Add a pending answer beside the answer `regenerate`.
+        def work(connection: sa.Connection) -> Conversation:
+            if conversation_id is None:
+                self._check_room(connection, owner)
+                found = Conversation(id=secrets.token_urlsafe(12), owner=owner, title=None)
+            else:
+                found = queries.find(connection, queries.LOCK, owner, conversation_id)
+                self._check_free(queries.load_messages(connection, found), 2)
+            chosen = model or found.settings.get("model") or default_model
+            question, answer = found.ask(text, answer_id, edit, chosen)
+            if conversation_id is None:
+                answer.opens, found.created_at = True, found.updated_at
+                connection.execute(queries.INSERT, queries.to_row(found))
+            asking.enter(connection, found, question, answer)
+            return found
+
+        return self._database.run(work)
+
+    def ask_again(
+        self,
+        owner: str,
+        regenerate: str,
+        answer_id: str,
+        model: str | None = None,
+        *,
+        default_model: str | None = None,
+    ) -> Conversation:
+        """Add a pending answer beside the answer `regenerate`; the models are as for `ask`.
 
         :raises NotFound: no such answer.
         :raises InvalidRequest: the conversation is full.
         :raises Conflict: an answer is being written in it.
         """
-        with self._lock:
-            conversation = self._conversations.get(self._answers.get(regenerate, ""))
-            if conversation is None or conversation.owner != owner:
+
+        def work(connection: sa.Connection) -> Conversation:
+            found = queries.of_message(connection, queries.LOCK_OF_MESSAGE, regenerate)
+            if found is None or found.owner != owner:
                 raise NotFound("There is no such answer.", param="regenerate")
-            old = _message(conversation, regenerate, "assistant", "regenerate")
-            self._check_free(conversation, 1)
-            leaf = conversation.leaf
-            self._add_answer(conversation, answer_id, old.parent).leaf_before = leaf
-            return conversation
+            self._check_free(found, 1)
+            chosen = model or found.settings.get("model") or default_model
+            asking.enter(connection, found, found.ask_again(regenerate, answer_id, chosen))
+            return found
+
+        return self._database.run(work)
 
     def withdraw(self, answer_id: str) -> str | None:
         """Take back what `ask` or `ask_again` added: the upstream refused to begin.
 
         :returns: the id of the conversation, when it went with its only question.
         """
-        with self._lock:
-            conversation = self._conversations.get(self._answers.get(answer_id, ""))
-            if conversation is None or conversation.leaf != answer_id:
-                return None  # Deleted, or somebody has gone on from here: then all stays.
-            answer = self._remove(conversation, answer_id)
-            conversation.leaf = answer.leaf_before
-            question = answer.parent
-            if question and all(m.parent != question for m in conversation.messages.values()):
-                self._remove(conversation, question)
-            if not answer.opens:
-                return None
-            self._forget(conversation)
-            return conversation.id
 
-    def update(self, answer_id: str, **fields: Any) -> None:
-        """Set fields of an assistant's message; one that was deleted meanwhile stays deleted."""
-        with self._lock:
-            conversation = self._conversations.get(self._answers.get(answer_id, ""))
-            if conversation is None:
-                return
-            message = conversation.messages[answer_id]
-            before = message.size
-            for name, value in fields.items():
-                setattr(message, name, value)
-            self._grow(conversation, message.size - before)
-            self._trim()
+        def work(connection: sa.Connection) -> str | None:
+            gone = asking.take_back(connection, answer_id)
+            self.ledger.closed(connection, answer_id, "refused", None, None)
+            return gone
+
+        return self._database.run(work)
+
+    def update(self, answer_id: str, **fields: Any) -> str | None:
+        """Set fields of an assistant's message; one that was deleted meanwhile stays deleted.
+
+        With a `status` that ends the answer its call ends in the ledger, and the conversation is
+        free for the next question. Doing so again changes what is said, and nothing else.
+
+        :returns: the conversation's title, if the answer has added to it.
+        """
+        return self._database.run(
+            lambda connection: asking.update(connection, self.ledger, answer_id, fields)
+        )
 
     def answer(self, owner: str, answer_id: str) -> Message:
         """An assistant's message.
 
         :raises NotFound:
         """
-        with self._lock:
-            conversation = self._conversations.get(self._answers.get(answer_id, ""))
-            if conversation is None or conversation.owner != owner:
-                raise NotFound("There is no such answer.")
-            return conversation.messages[answer_id]
+        given = {"the_id": answer_id, "the_owner": owner}
+        if queries.ID.fullmatch(answer_id):
+            found = self._database.run(
+                lambda connection: queries.messages_of(connection.execute(queries.ANSWER, given)),
+                read_only=True,
+            )
+        else:
+            found = {}
+        if not found:
+            raise NotFound("There is no such answer.")
+        return found[answer_id]
 
-    def _create(self, owner: str, title: str | None) -> Conversation:
-        now = datetime.now(UTC)
-        conversation = Conversation(
-            id=secrets.token_urlsafe(12),
-            owner=owner,
-            title=title,
-            created_at=now,
-            updated_at=now,
-            order=0,
+    def running_of(self, owner: str) -> int:
+        """In how many of an owner's conversations an answer is being written."""
+        given = {"the_owner": owner}
+        found = self._database.run(lambda c: c.scalar(queries.RUNNING_OF, given), read_only=True)
+        return int(found or 0)
+
+    def unfinished(self, before: datetime, most: int = 1000) -> list[Message]:
+        """The answers that still run and were begun before that moment, the oldest first.
+
+        One of them that no worker writes holds its conversation until `update` ends it.
+        """
+        given = {"before": micros(before), "most": most}
+        return self._database.run(
+            lambda connection: list(
+                queries.messages_of(connection.execute(queries.RUNNING, given)).values()
+            ),
+            read_only=True,
         )
-        self._conversations[conversation.id] = conversation
-        self._owned.setdefault(owner, set()).add(conversation.id)
-        self._size += conversation.size
-        self._touch(conversation)
-        self._trim()
-        return conversation
 
-    def _get(self, owner: str, conversation_id: str) -> Conversation:
-        conversation = self._conversations.get(conversation_id)
-        if conversation is None or conversation.owner != owner:
-            raise NotFound("There is no such conversation.", param="conversation_id")
-        return conversation
+    def _check_room(self, connection: sa.Connection, owner: str) -> None:
+        kept: int = connection.scalar(queries.COUNT, {"the_owner": owner}) or 0
+        if kept >= self._max_conversations:
+            raise InvalidRequest(
+                f"You have {self._max_conversations} conversations; more are not kept. "
+                "Delete some, then try again."
+            )
 
     def _check_free(self, conversation: Conversation, more: int) -> None:
-        if conversation.running:
-            raise Conflict("An answer is still being written here. Wait for it, or stop it.")
+        conversation.check_free()
         if len(conversation.messages) + more > self._max_messages:
             raise InvalidRequest("This conversation is full. Start a new one.")
 
-    def _add_answer(
-        self, conversation: Conversation, answer_id: str, parent: str | None
-    ) -> Message:
-        self._answers[answer_id] = conversation.id
-        answer = Message(
-            id=answer_id,
-            conversation_id=conversation.id,
-            parent=parent,
-            role="assistant",
-            status="pending",
-        )
-        self._add(conversation, answer)
-        return answer
 
-    def _add(self, conversation: Conversation, message: Message) -> None:
-        conversation.messages[message.id] = message
-        conversation.leaf = message.id
-        self._grow(conversation, message.size)
-        self._touch(conversation)
-
-    def _remove(self, conversation: Conversation, message_id: str) -> Message:
-        message = conversation.messages.pop(message_id)
-        self._answers.pop(message_id, None)
-        self._grow(conversation, -message.size)
-        return message
-
-    def _grow(self, conversation: Conversation, size: int) -> None:
-        conversation.size += size
-        self._size += size
-
-    def _touch(self, conversation: Conversation) -> None:
-        self._order += 1
-        conversation.order = self._order
-        conversation.updated_at = datetime.now(UTC)
-        self._conversations.move_to_end(conversation.id)
-
-    def _forget(self, conversation: Conversation) -> None:
-        del self._conversations[conversation.id]
-        for message_id in conversation.messages:
-            self._answers.pop(message_id, None)
-        owned = self._owned[conversation.owner]
-        owned.discard(conversation.id)
-        if not owned:
-            del self._owned[conversation.owner]
-        self._size -= conversation.size
-
-    def _trim(self) -> None:
-        for conversation in self._oldest_idle() if self._size > self._max_bytes else ():
-            self._forget(conversation)
-            if self._size <= self._max_bytes:
-                return
-
-    def _oldest_idle(self) -> Iterator[Conversation]:
-        """Never the newest: it is the one in hand."""
-        for conversation in list(self._conversations.values())[:-1]:
-            if not conversation.running:
-                yield conversation
-
-
-def _message(conversation: Conversation, message_id: str, role: str, param: str) -> Message:
-    message = conversation.messages.get(message_id)
-    if message is None or message.role != role:
-        raise NotFound(f"There is no such {role} message in this conversation.", param=param)
-    return message
-
-
-def title_of(text: str) -> str:
-    """A conversation's title: the beginning of its first question, on one line."""
-    line = " ".join(text.split())
-    return line if len(line) <= TITLE_MAX_CHARS else line[: TITLE_MAX_CHARS - 1] + "…"
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

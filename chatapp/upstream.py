@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import httpx2
 import openai
@@ -151,13 +151,19 @@ class Upstream:
         return list(dict.fromkeys([self.default_model(), *self._settings.models]))
 
     def open(
-        self, model: str, messages: list[dict[str, Any]], options: dict[str, Any], c: Cancellation
+        self,
+        model: str,
+        messages: list[dict[str, Any]],
+        options: dict[str, Any],
+        c: Cancellation,
+        pumped: bool = True,
     ) -> ChatStream:
         """Ask; returns when the upstream has accepted.
 
         :param messages: the history in OpenAI's form.
         :param options: sampling options by OpenAI's names.
         :param c: closes the connection, from anywhere and in any phase.
+        :param pumped: whether what reads the pieces never waits, so that a pump may call it.
         :raises ChatAppError: the upstream refuses or can't be reached.
         """
         token = current_cancellation.set(c)
@@ -167,7 +173,8 @@ class Upstream:
         finally:
             current_cancellation.reset(token)
         prompt = sum(len(str(message.get("content") or "").encode()) for message in messages)
-        return ChatStream(response, c, prompt, self._pump(), self._settings.upstream_timeout)
+        pump = self._pump() if pumped else None
+        return ChatStream(response, c, prompt, pump, self._settings.upstream_timeout)
 
     def _ask_twice(
         self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]
@@ -187,8 +194,15 @@ class Upstream:
         while True:
             request = self._request(model, messages, options)
             try:
-                raw = client.chat.completions.with_raw_response.create(**request)
-                return raw.http_response
+                # `chat.completions.create` sends the same, after 0.1 ms of checks for each message.
+                response: object = client.post(
+                    "/chat/completions",
+                    body=request,
+                    cast_to=httpx2.Response,
+                    stream=True,
+                    stream_cls=openai.Stream[object],
+                )
+                return cast(httpx2.Response, response)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
                 quirk = _quirk(error, request)
                 if quirk is None:

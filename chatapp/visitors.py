@@ -1,7 +1,6 @@
 """Who is asking: a visitor is told apart by a signed cookie, set at the first visit.
 
-The cookie holds a random id and nothing else. Owners are strings; everything that a visitor makes
-belongs to one.
+The cookie holds a random id and nothing else.
 """
 
 import os
@@ -27,20 +26,16 @@ class Visitors:
         self._signer = Signer(secret, salt="chatapp.visitor", key_derivation="hmac")
 
     def new(self) -> tuple[str, str]:
-        """An owner who was never here, and the cookie for them."""
+        """The id of a visitor who was never here, and the cookie for them."""
         visitor = secrets.token_urlsafe(16)
-        return owner_of(visitor), self._signer.sign(visitor).decode()
+        return visitor, self._signer.sign(visitor).decode()
 
     def read(self, cookie: str) -> str | None:
-        """The owner that a cookie names; None when we did not sign it."""
+        """The visitor that a cookie names; None when we did not sign it."""
         try:
-            return owner_of(self._signer.unsign(cookie).decode())
+            return self._signer.unsign(cookie).decode()
         except (BadSignature, UnicodeError):
             return None
-
-
-def owner_of(visitor: str) -> str:
-    return f"visitor:{visitor}"
 
 
 def kept_secret(folder: Path) -> str:

@@ -57,6 +57,7 @@ def attach(worker: Any) -> None:
     worker.handle = lambda listener, client, address: handle(listener, quick(client), address)
     for parts in _chats:
         parts.upstream.prepare()
+        parts.service.begin()
 
 
 def _log_beside_gunicorn(server_log: logging.Logger) -> None:
@@ -106,41 +107,51 @@ class Drain:
             gevent.sleep(POLL)
         begun = time.monotonic()
         for parts in _chats:
-            parts.push.leave()
+            parts.service.push.leave()
         self._end_idle()
         self._wait_for_answers(begun)
         self._leave()
 
     def _end_idle(self) -> None:
+        loop = gevent.get_hub().loop
         for greenlet, timeout in tuple(self._idle.items()):
-            # Its own timeout, come early: gunicorn takes it for the end of the idle time.
-            greenlet.kill(timeout, block=False)
+            loop.run_callback(self._end_if_idle, greenlet, timeout)
+
+    def _end_if_idle(self, greenlet: Any, timeout: gevent.Timeout) -> None:
+        # In the hub, so that nothing comes between the look and the throw: a request that has just
+        # begun must not be hit. It is its own timeout, come early, which gunicorn takes for the end
+        # of the idle time.
+        if self._idle.get(greenlet) is timeout:
+            greenlet.throw(timeout)
 
     def _wait_for_answers(self, begun: float) -> None:
         grace = self._worker.cfg.graceful_timeout
         for parts in _chats:
             deadline = begun + grace - min(parts.settings.drain_margin, grace / 2)
-            if running := parts.answers.running:
+            if running := parts.service.answers.running:
                 left = deadline - time.monotonic()
                 logger.info("worker %d waits %.0f s for answers: %d", self._pid, left, running)
             while self._interrupts < 2 and time.monotonic() < deadline:
-                if parts.answers.join(POLL):
+                if parts.service.answers.join(POLL):
                     break
 
     def _leave(self) -> None:
-        running = sum(parts.answers.running for parts in _chats)
+        running = sum(parts.service.answers.running for parts in _chats)
         if running:
             logger.warning("worker %d goes down; answers that end early: %d", self._pid, running)
         for parts in _chats:
-            parts.push.leave()
-            parts.answers.leave()
+            parts.service.leave()
         deadline = time.monotonic() + FAREWELL
-        while any(parts.answers.readers for parts in _chats) and time.monotonic() < deadline:
+        while (
+            any(parts.service.answers.readers for parts in _chats) and time.monotonic() < deadline
+        ):
             gevent.sleep(POLL)
         for parts in _chats:
-            parts.answers.interrupt()
-        for parts in _chats:
-            parts.answers.join(SAVE_SECONDS)
+            parts.service.finish(SAVE_SECONDS)
+
+
+def _readers() -> int:
+    return sum(parts.service.answers.readers for parts in _chats)
 
 
 class _IdleTime:

@@ -30,7 +30,7 @@ def shown(default: object) -> str:
         return "–"
     if isinstance(default, bool):
         return "`true`" if default else "`false`"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+    return f"`{default:.15g}`" if isinstance(default, float) else f"`{default}`"
 
 
 if __name__ == "__main__":

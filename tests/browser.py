@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 FLAGS = (
     "--no-sandbox",
@@ -66,25 +73,37 @@ class Visits:
         locale: str = "en-US",
         size: tuple[int, int] = (1280, 800),
         scheme: Any = "light",
+        motion: Any = "no-preference",
+        script: str = "",
+        bypass_csp: bool = False,
     ) -> Page:
-        """A page in a new profile: a visitor whom nobody knows."""
+        """A page in a new profile: a visitor whom nobody knows.
+
+        :param script: runs first in all pages of the profile.
+        """
         context = self.browser.new_context(
             locale=locale,
             viewport={"width": size[0], "height": size[1]},
             color_scheme=scheme,
-            reduced_motion="no-preference",
+            reduced_motion=motion,
+            bypass_csp=bypass_csp,
+            permissions=["clipboard-read", "clipboard-write"],
         )
         context.set_default_timeout(PATIENCE * 1000)
+        context.add_init_script(REPORT_VIOLATIONS + script)
         self._contexts.append(context)
+        return self.tab(context, url)
+
+    def tab(self, context: BrowserContext, url: str) -> Page:
+        """One more page of a visitor."""
         page = context.new_page()
-        page.add_init_script(REPORT_VIOLATIONS)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         page.goto(url)
         return page
 
     def picture(self, page: Page, name: str) -> None:
-        """Keep a picture for a person to look at, where the run asks for pictures."""
+        """Keep a picture for a person to look at, where there is a folder for it."""
         if self.pictures:
             page.screenshot(path=self.pictures / f"{name}.png")
 
@@ -92,7 +111,7 @@ class Visits:
         """Close all pages; any error in a console fails the test."""
         for context in self._contexts:
             context.close()
-        assert self.complaints == []
+        assert not self.complaints, self.complaints
 
     def _on_console(self, message: ConsoleMessage) -> None:
         harmless = self.requests_may_fail and message.text.startswith(FAILED_REQUEST)

@@ -58,8 +58,12 @@ class Client:
         if body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             fields.setdefault("Content-Type", "application/json")
-        connection.request(method, path, data, fields)
-        response = connection.getresponse()
+        try:
+            connection.request(method, path, data, fields)
+            response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
         close_both(response, connection)
         for header in response.headers.get_all("Set-Cookie") or ():
             name, morsel = next(iter(http.cookies.SimpleCookie(header).items()))

@@ -12,6 +12,8 @@ from tests.servers import Gunicorn
 from tests.sites import Site
 from tests.upstream import FakeUpstream
 
+pytest_plugins = ("tests.databases", "tests.redis_server", "tests.clusters", "tests.pages")
+
 
 @pytest.fixture
 def upstream() -> Iterator[FakeUpstream]:

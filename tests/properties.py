@@ -27,6 +27,13 @@ SPEECH = st.lists(
     ),
     max_size=40,
 ).map("".join)
+# What decides where sentences and words end, close together.
+CHARACTERS = "。！？…｡．.!?\"'”’»」）)]】[(“`~*_|>-#,，:0123aIZé好のア한\n\r\t \u3000\u2028\ufe0f🎉"
+STRINGS = [
+    "```", "~~~", "\n```", "\n~~~", "\r\n", "\n\n", "    ", "\n- ", "\n1. ", "**", "...",
+    "Dr", "e.g", "etc", "U.S", " no", " word", "\n| ", "in C", "[1]", " " * 70, "x" * 300,
+]  # fmt: skip
+RICH = st.lists(st.sampled_from([*CHARACTERS, *STRINGS]), max_size=60).map("".join)
 
 
 def parts_of(whole: Any, cuts: list[int]) -> list[Any]:

@@ -47,14 +47,16 @@ def shown(client: Client, conversation: str) -> list[dict[str, str]]:
 def test_a_second_question_carries_the_history(site: Site) -> None:
     site.upstream.script = echo
     client = site.visitor()
-    conversation = ask(client, "flow 1")["conversation_id"]
-    ask(client, "flow 2", conversation_id=conversation)
-    assert site.upstream.call("flow 1").json["messages"] == turns("flow 1")
-    history = turns("flow 1", "re: flow 1", "flow 2")
-    assert site.upstream.call("flow 2").json["messages"] == history
-    assert shown(client, conversation) == [*history, *turns("", "re: flow 2")[1:]]
+    conversation = ask(client, "the first question")["conversation_id"]
+    ask(client, "the second one", conversation_id=conversation)
+    assert site.upstream.call("the first question").json["messages"] == turns("the first question")
+    history = turns("the first question", "re: the first question", "the second one")
+    assert site.upstream.call("the second one").json["messages"] == history
+    assert shown(client, conversation) == [*history, *turns("", "re: the second one")[1:]]
     listed = client.get("/api/conversations").json["conversations"]
-    assert [(each["id"], each["title"]) for each in listed] == [(conversation, "flow 1")]
+    assert [(each["id"], each["title"]) for each in listed] == [
+        (conversation, "the first question")
+    ]
 
 
 def test_a_deleted_conversation_takes_its_answers_with_it(site: Site) -> None:
@@ -147,8 +149,8 @@ def others_requests(answer: dict[str, Any], question: str) -> list[tuple[str, st
 
 def test_what_belongs_to_somebody_else_is_not_found(site: Site) -> None:
     """While it runs and afterwards, and exactly like what does not exist."""
-    owner, answer = site.begin(by_hand, "private")
-    call = site.upstream.call("private")
+    owner, answer = site.begin(by_hand, "a private question")
+    call = site.upstream.call("a private question")
     call.head()
     stranger, nobody = site.visitor(), Client(site.url)
     conversation = answer["answer"]["conversation_id"]
@@ -167,9 +169,116 @@ def test_what_belongs_to_somebody_else_is_not_found(site: Site) -> None:
             if method != "HEAD":
                 assert len({reply.body for reply in replies}) == 1
     assert site.upstream.calls_for("intruder") == []
-    assert len(site.upstream.calls_for("private")) == 1
-    assert owner.get(f"/api/conversations/{conversation}").json["title"] == "private"
+    assert len(site.upstream.calls_for("a private question")) == 1
+    assert owner.get(f"/api/conversations/{conversation}").json["title"] == "a private question"
     assert joined(owner.stream(answer["events"]).all()) == "secret text"
+
+
+def test_branches_are_kept_and_the_one_that_is_chosen_goes_on(site: Site) -> None:
+    """Its siblings are named; what is shown is what goes upstream."""
+    site.upstream.script = echo
+    client = site.visitor()
+    conversation = ask(client, "branch 1")["conversation_id"]
+    path = f"/api/conversations/{conversation}"
+    first, answer = client.get(path).json["messages"]
+    assert (first["parent"], first["siblings"]) == (None, [first["id"]])
+    assert answer["parent"] == first["id"]
+    ask(client, "branch 1b", conversation_id=conversation, edit=first["id"])
+    edited = client.get(path).json["messages"][0]
+    assert edited["siblings"] == [first["id"], edited["id"]]
+    changed = client.call("PATCH", path, {"leaf": first["id"]})
+    assert (changed.status, changed.json["id"]) == (200, conversation)
+    assert shown(client, conversation) == turns("branch 1", "re: branch 1")
+    ask(client, "branch 2", conversation_id=conversation)
+    history = turns("branch 1", "re: branch 1", "branch 2")
+    assert site.upstream.call("branch 2").json["messages"] == history
+    for absent in ("x", edited["id"].swapcase()):
+        assert client.call("PATCH", path, {"leaf": absent}).error["param"] == "leaf"
+
+
+def test_no_other_branch_is_chosen_while_an_answer_runs(site: Site) -> None:
+    client, answer = site.begin(by_hand, "busy branch")
+    path = f"/api/conversations/{answer['answer']['conversation_id']}"
+    question = client.get(path).json["messages"][0]["id"]
+    reply = client.call("PATCH", path, {"leaf": question})
+    assert (reply.status, reply.error["code"]) == (409, "conflict")
+    assert client.call("PATCH", path, {"title": "still possible"}).status == 200
+    client.call("POST", answer["stop"])
+    poll(ended(client, answer))
+    assert client.call("PATCH", path, {"leaf": question}).status == 200
+
+
+def test_a_conversation_has_settings_of_its_own_for_its_answers(site: Site) -> None:
+    """A question may have others; what is removed goes nowhere."""
+    site.upstream.script = echo
+    client = site.visitor()
+    settings = {"temperature": 0.25, "max_tokens": 99, "system_prompt": "Rhyme."}
+    made = client.call("POST", "/api/conversations", {"settings": settings | {"top_p": None}})
+    assert (made.status, made.json["settings"]) == (201, settings)
+    path = f"/api/conversations/{made.json['id']}"
+    ask(client, "with settings", conversation_id=made.json["id"], max_tokens=5)
+    sent = site.upstream.call("with settings").json
+    assert sent["messages"] == [{"role": "system", "content": "Rhyme."}, *turns("with settings")]
+    assert sent["temperature"] == 0.25
+    assert 5 in (sent.get("max_tokens"), sent.get("max_completion_tokens"))
+    channel = Channel(client)
+    changed = client.call("PATCH", path, {"settings": {"system_prompt": None, "top_p": 1}})
+    assert changed.json["settings"] == {"temperature": 0.25, "max_tokens": 99, "top_p": 1}
+    assert client.get(path).json["settings"] == changed.json["settings"]
+    told = next(e for e in channel.events if e.data["action"] == "changed")
+    assert told.data["id"] == made.json["id"]
+    channel.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "title"),
+        ({"title": " "}, "title"),
+        ({"leaf": 5}, "leaf"),
+        ({"leaf": "a b"}, "leaf"),
+        ({"settings": []}, "settings"),
+        ({"settings": {"temperature": 3}}, "temperature"),
+        ({"settings": {"max_tokens": 1.5}}, "max_tokens"),
+        ({"settings": {"reasoning_effort": "HIGH"}}, "reasoning_effort"),
+        ({"settings": {"model": ""}}, "model"),
+        ({"settings": {"system_prompt": "x" * 200_001}}, "system_prompt"),
+        ({"settings": {"system_prompt": 1}}, "system_prompt"),
+        ({"settings": {"seed": 1}}, "seed"),
+        ({"settings": {"message": "x"}}, "message"),
+        ({"owner": "x"}, "owner"),
+    ],
+)
+def test_a_change_that_is_none_is_refused_and_changes_nothing(
+    site: Site, body: dict[str, Any], param: str
+) -> None:
+    client = site.visitor()
+    made = client.call("POST", "/api/conversations", {"title": "as it was"}).json
+    path = f"/api/conversations/{made['id']}"
+    reply = client.call("PATCH", path, body)
+    assert (reply.status, reply.error["param"]) == (400, param)
+    assert client.get(path).json == made | {"messages": []}
+
+
+def test_conversations_are_found_by_what_was_said_page_by_page(site: Site) -> None:
+    site.upstream.script = echo
+    client = site.visitor()
+    made = [ask(client, f"Where is Ömer, number {n}?")["conversation_id"] for n in range(3)]
+    ask(client, "something else altogether")
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page = client.get(f"/api/conversations?limit=2&q=%C3%B6mer{cursor}").json
+        found += [each["id"] for each in page["conversations"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert found == made[::-1]
+    by_answer = client.get("/api/conversations?q=RE%3A%20something").json["conversations"]
+    assert len(by_answer) == 1
+    assert client.get("/api/conversations?q=%25").json["conversations"] == []
+    too_long = client.get(f"/api/conversations?q={'x' * 201}")
+    assert (too_long.status, too_long.error["param"]) == (400, "q")
 
 
 class Channel:
@@ -196,11 +305,11 @@ def test_push_tells_each_visitor_of_what_is_theirs(site: Site) -> None:
     client, stranger = site.visitor(), site.visitor()
     channels = [Channel(client), Channel(client)]
     strangers = Channel(stranger)
-    start = ask(client, "push")
+    start = ask(client, "tell my other pages")
     conversation, answer = start["conversation_id"], start["answer_id"]
     client.call("PATCH", f"/api/conversations/{conversation}", {"title": "New"})
     client.call("DELETE", f"/api/conversations/{conversation}")
-    theirs = ask(stranger, "push too")
+    theirs = ask(stranger, "tell my pages, too")
     expected = [
         ("conversation", "created", conversation),
         ("answer", "started", answer),
@@ -225,10 +334,10 @@ def test_push_brings_what_was_missed(site: Site) -> None:
     site.upstream.script = echo
     client = site.visitor()
     channel = Channel(client)
-    first = ask(client, "missed 1")
+    first = ask(client, "missed question 1")
     seen = channel.take(3)
     channel.stream.reset()
-    second = ask(client, "missed 2")
+    second = ask(client, "missed question 2")
     again = Channel(client, Last_Event_ID=seen[-1].id)
     later = again.take(3)
     again.close()
@@ -244,9 +353,12 @@ def test_push_brings_what_was_missed(site: Site) -> None:
 def test_push_without_a_cursor_begins_with_what_comes_now(site: Site) -> None:
     site.upstream.script = echo
     client = site.visitor()
-    ask(client, "before")
+    earlier = Channel(client)
+    ask(client, "before the channel")
+    earlier.take(3)
+    earlier.close()
     channel = Channel(client)
-    now = ask(client, "now")
+    now = ask(client, "now, with a channel")
     assert channel.take(1)[0].data["id"] in (now["conversation_id"], now["answer_id"])
     channel.close()
 

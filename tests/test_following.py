@@ -85,6 +85,21 @@ CONNECTIONS = st.lists(
 )
 
 
+def test_pieces_written_together_wake_a_reader_once_and_leave_in_one_read() -> None:
+    answer, woken = begun(), []
+
+    class Woken:
+        def ring(self) -> None:
+            woken.append(feed.read())
+
+    feed = follower(answer, cursor=1)
+    feed.enter(Woken())
+    assert answer.write([(REASONING, "so"), (TEXT, "Hello"), (TEXT, " world")])
+    assert [[m.data for m in Decoder().feed(wire)] for wire in woken] == [
+        [b'{"text":"so"}', b'{"text":"Hello"}', b'{"text":" world"}']
+    ]
+
+
 @MANY
 @given(SPOKEN, CONNECTIONS, st.sampled_from([1, 300, 1 << 20]))
 def test_cut_after_any_byte_and_resumed_at_any_granularity_the_text_is_the_same(
@@ -98,12 +113,12 @@ def test_cut_after_any_byte_and_resumed_at_any_granularity_the_text_is_the_same(
         feed = follower(answer, page.cursor, granularity)
         wire = feed.read()
         for kind, text in told[:pieces]:
-            answer.write(kind, text)
+            answer.write([(kind, text)])
             wire += feed.read()
         told = told[pieces:]
         page.take(wire[:cut])
     for kind, text in told:
-        answer.write(kind, text)
+        answer.write([(kind, text)])
     end(answer)
     feed = follower(answer, page.cursor, Granularity.WORD)
     page.take(feed.read() + feed.read())
@@ -123,7 +138,7 @@ def test_a_reader_of_whom_nobody_knows_what_it_has_gets_a_snapshot_first(
 ) -> None:
     answer, page = begun(), Page()
     for kind, text in spoken[:5]:
-        answer.write(kind, text)
+        answer.write([(kind, text)])
     if over:
         end(answer)
     page.cursor = None
@@ -134,7 +149,7 @@ def test_a_reader_of_whom_nobody_knows_what_it_has_gets_a_snapshot_first(
     page.take(wire)
     if not over:
         for kind, text in spoken[5:]:
-            answer.write(kind, text)
+            answer.write([(kind, text)])
         end(answer)
     page.take(feed.read())
     written = spoken[:5] if over else spoken
@@ -145,7 +160,7 @@ def test_a_reader_of_whom_nobody_knows_what_it_has_gets_a_snapshot_first(
 def test_a_reader_from_the_start_of_a_trimmed_log_still_gets_start_as_event_1() -> None:
     answer, page = begun(100), Page()
     for _ in range(20):
-        answer.write(TEXT, "some words and ")
+        answer.write([(TEXT, "some words and ")])
     wire = follower(answer).read()
     assert wire.startswith(b"id: 1\nevent: start\n")
     page.take(wire)
@@ -155,7 +170,7 @@ def test_a_reader_from_the_start_of_a_trimmed_log_still_gets_start_as_event_1() 
 def test_a_snapshot_of_an_answer_whose_end_is_just_being_written_does_not_hide_that_end() -> None:
     """The last event is in the log a moment before the answer counts as over."""
     answer, page = begun(), Page()
-    answer.write(TEXT, "all")
+    answer.write([(TEXT, "all")])
     answer.log.append(EventType.DONE, event_data({}))
     assert answer.running
     page.cursor = None
@@ -167,10 +182,10 @@ def test_a_snapshot_of_an_answer_whose_end_is_just_being_written_does_not_hide_t
 def test_a_sentence_that_a_reader_comes_into_the_middle_of_ends_where_it_ends() -> None:
     """After `Dr` a full stop ends nothing, which only the text before the cursor tells."""
     answer = begun()
-    answer.write(TEXT, "He saw Dr")
+    answer.write([(TEXT, "He saw Dr")])
     cursor = answer.log.last
     for text in (". Who", " today.", " Then", " he left."):
-        answer.write(TEXT, text)
+        answer.write([(TEXT, text)])
     end(answer)
     events = Decoder().feed(follower(answer, cursor, Granularity.SENTENCE).read())
     texts = [sse.Event(0, TEXT, message.data).text for message in events[:-1]]
@@ -210,7 +225,7 @@ def test_the_first_bytes_do_not_wait_for_the_first_token() -> None:
 
 def test_an_answer_that_is_over_is_followed_to_its_end_without_waiting() -> None:
     answer = begun()
-    answer.write(TEXT, "a")
+    answer.write([(TEXT, "a")])
     end(answer)
     page = Page()
     page.take(b"".join(following(answer, Here(), Bell())))
@@ -234,7 +249,7 @@ def test_a_reader_is_told_to_come_back_elsewhere_and_finds_the_rest_there() -> N
     feed = Follower(answer, 0, Granularity.TOKEN, leaving.is_set)
     chunks = follow(feed, Here(), Bell(), 60)
     wire = next(chunks)
-    answer.write(TEXT, "more")
+    answer.write([(TEXT, "more")])
     leaving.set()
     wire += b"".join(chunks)
     assert wire.endswith(sse.COME_BACK)
@@ -290,7 +305,7 @@ def test_readers_in_threads_get_everything_while_it_is_written_and_trimmed(
     for thread in threads:
         thread.start()
     for number in range(600):
-        answer.write(TEXT, f"Sentence {number} is said. And")
+        answer.write([(TEXT, f"Sentence {number} is said. And")])
     end(answer)
     for thread in threads:
         thread.join(60)

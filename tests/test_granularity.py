@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from chatapp.events import PIECES, Event, EventType, event_data, piece_data
 from chatapp.granularity import Granularity, Joiner, Splitter
-from chatapp.sentences import SentenceCutter, cuts_word
+from chatapp.sentences import SentenceCutter
+from chatapp.words import cuts_word
 from tests.properties import CUTS, FEW, MANY, SPEECH, TEXTS, parts_of
 
 GRANULARITIES = st.sampled_from(Granularity)

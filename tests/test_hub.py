@@ -180,7 +180,7 @@ class Nap:
 
 
 class TestSweeper:
-    def test_it_wakes_who_is_due_drops_who_is_awake_and_leaves_the_others(self):
+    def test_it_wakes_who_is_due_drops_who_is_awake_by_then_and_leaves_the_others(self):
         sweeper = Sweeper()
         due, awake, later = Nap(0.0), Nap(0.0), Nap(time.monotonic() + PATIENT)
         awake.asleep = False
@@ -190,7 +190,7 @@ class TestSweeper:
         until(lambda: not due.listed and not awake.listed)
         assert (due.times, awake.times, later.times) == (1, 0, 0)
         assert later.listed
-        later.asleep = False
+        later.asleep, later.deadline = False, 0.0
         until(lambda: not later.listed)
 
     def test_it_begins_again_after_a_time_without_sleepers(self):

@@ -7,19 +7,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatapp.config import Settings
 from chatapp.errors import InvalidRequest
+from chatapp.eventlog import MemoryEventLog, Post
+from chatapp.eventlog.protocol import before_first_post
 from chatapp.following import Bell
 from chatapp.push import PushChannel, PushReader
 from chatapp.sse import Decoder, Message
+from tests.journaling import FlakyLog, nothing
 from tests.properties import FEW
+from tests.upstream import poll
+
+
+def channel_of(log: Any, **options: Any) -> PushChannel:
+    """One worker's channel; what it publishes is in the event log at once."""
+    made = PushChannel(Settings(push_max_bytes=1024, **options), log, nothing)
+    made._background.wake = lambda: None  # type: ignore[method-assign]
+
+    def post(each: Post) -> None:
+        log.write("me", [], [], [each])
+        made.wake()
+
+    made._post = post
+    return made
 
 
 @pytest.fixture
-def channel() -> PushChannel:
-    return PushChannel(100, 600, 1000)
+def log() -> MemoryEventLog:
+    return MemoryEventLog()
+
+
+@pytest.fixture
+def channel(log: MemoryEventLog) -> PushChannel:
+    return channel_of(log, push_kept=100)
 
 
 def read(reader: PushReader) -> list[Message]:
+    """What a page gets when its worker has looked for news."""
+    reader._channel._poll()
     return Decoder().feed(reader.read())
 
 
@@ -46,7 +71,7 @@ def test_what_is_for_somebody_else_is_not_seen(channel: PushChannel) -> None:
 def test_a_page_that_comes_back_gets_what_it_missed_and_nothing_twice(
     addressees: list[str | None], seen: int
 ) -> None:
-    channel = PushChannel(100, 600, 1000)
+    channel = channel_of(MemoryEventLog(), push_kept=100)
     reader = PushReader(channel, "me", None)
     mine = [n for n, to in enumerate(addressees) if to != "other"]
     got: list[Message] = []
@@ -66,16 +91,80 @@ def test_a_cursor_of_an_earlier_process_gets_all_that_is_kept(channel: PushChann
         assert [m.event for m in read(PushReader(channel, "me", cursor))] == ["a"]
 
 
-def test_a_cursor_that_is_ahead_or_too_long_does_no_harm(channel: PushChannel) -> None:
+def test_a_cursor_that_was_never_given_or_is_too_long_does_no_harm(channel: PushChannel) -> None:
     reader = PushReader(channel, "me", None)
     channel.publish("a", 1)
-    mark = read(reader)[0].id.partition("-")[0]
-    assert read(PushReader(channel, "me", f"{mark}-999")) == []
-    assert len(read(PushReader(channel, "me", f"{mark}-{'9' * 5000}"))) == 1
+    (message,) = read(reader)
+    for cursor in (f"{int(message.id) + 999}", "9" * 18, "9" * 5000):
+        assert [m.event for m in read(PushReader(channel, "me", cursor))] == ["a"]
+
+
+def test_a_page_that_comes_from_a_quicker_worker_gets_nothing_twice(log: MemoryEventLog) -> None:
+    """The worker that it comes to has readers, and has not looked for news since."""
+    quick, slow = channel_of(log), channel_of(log)
+    pages = [PushReader(each, "me", None) for each in (quick, slow)]
+    pages[1].enter(Bell())
+    quick.publish("a", 1)
+    quick.publish("b", 2)
+    cursor = read(pages[0])[-1].id
+    assert Decoder().feed(PushReader(slow, "me", cursor).read()) == []
+    quick.publish("c", 3)
+    assert [m.event for m in read(PushReader(slow, "me", cursor))] == ["c"]
+
+
+def test_what_one_worker_publishes_is_read_in_all_in_one_order(log: MemoryEventLog) -> None:
+    channels = [channel_of(log) for _ in range(3)]
+    pages = [PushReader(each, "me", None) for each in channels]
+    for number in range(9):
+        channels[number % 3].publish("e", number)
+    got = [read(page) for page in pages]
+    assert got[0] == got[1] == got[2]
+    assert [int(m.data) for m in got[0]] == list(range(9))
+
+
+def test_the_first_page_in_a_long_time_begins_with_what_comes(
+    log: MemoryEventLog,
+) -> None:
+    """Also where more was published meanwhile than one look brings."""
+    channel = channel_of(log, push_kept=10)
+    PushReader(channel, "me", None)
+    for _ in range(3):
+        log.write("there", [], [], [Post(None, "old", b"1")] * 1100)
+    reader = PushReader(channel, "me", None)
+    channel.publish("new", 1)
+    assert [m.event for m in read(reader)] == ["new"]
+
+
+def test_an_event_log_that_is_away_when_a_page_comes_refuses_it_nothing(
+    log: MemoryEventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    flaky = FlakyLog(log)
+    channel = channel_of(flaky)
+    first = PushReader(channel, "me", None)
+    channel.publish("a", 1)
+    (message,) = read(first)
+    flaky.away = True
+    reader = PushReader(channel, "me", message.id)
+    assert "away" in caplog.text
+    flaky.away = False
+    channel.publish("b", 2)
+    assert [m.event for m in read(reader)] == ["b"]
+
+
+def test_an_event_log_that_was_emptied_goes_on_above_all_that_pages_have_seen() -> None:
+    channel = channel_of(MemoryEventLog())
+    reader = PushReader(channel, "me", None)
+    channel.publish("a", 1)
+    (message,) = read(reader)
+    emptied = channel_of(MemoryEventLog())
+    again = PushReader(emptied, "me", message.id)
+    poll(lambda: before_first_post() > int(message.id))
+    emptied.publish("b", 2)
+    assert [m.event for m in read(again)] == ["b"]
 
 
 def test_only_so_many_are_kept_and_a_page_that_was_away_longer_gets_the_latest() -> None:
-    channel = PushChannel(3, 600, 1000)
+    channel = channel_of(MemoryEventLog(), push_kept=3)
     reader = PushReader(channel, "me", None)
     for number in range(10):
         channel.publish("e", number)
@@ -83,7 +172,7 @@ def test_only_so_many_are_kept_and_a_page_that_was_away_longer_gets_the_latest()
 
 
 def test_what_is_too_old_is_not_kept() -> None:
-    channel = PushChannel(100, 0, 1000)
+    channel = channel_of(MemoryEventLog(), push_age=0)
     reader = PushReader(channel, "me", None)
     channel.publish("e", 1)
     channel.publish("e", 2)
@@ -110,7 +199,7 @@ def _nested() -> list[Any]:
 
 @pytest.mark.parametrize(
     "data",
-    ["x" * 1000, object(), "\ud800", {1: {2: object()}}, _nested()],
+    ["x" * 1024, object(), "\ud800", {1: {2: object()}}, _nested()],
     ids=lambda d: str(type(d)),
 )
 def test_data_that_is_too_large_or_no_json_is_refused_and_nothing_is_published(
@@ -129,6 +218,7 @@ def test_publishing_and_leaving_wake_every_reader(channel: PushChannel) -> None:
     for reader, bell in zip(readers, bells, strict=True):
         reader.enter(bell)
     channel.publish("a", 1)
+    channel._poll()
     assert all(bell.wait(0) for bell in bells)
     assert not readers[0].leaving()
     channel.leave()
@@ -136,11 +226,12 @@ def test_publishing_and_leaving_wake_every_reader(channel: PushChannel) -> None:
     assert readers[0].leaving()
     readers[0].exit(bells[0])
     channel.publish("b", 1)
+    channel._poll()
     assert [bell.wait(0) for bell in bells] == [False, True, True]
 
 
 def test_threads_that_publish_at_the_same_time_lose_nothing() -> None:
-    channel = PushChannel(10_000, 600, 1000)
+    channel = channel_of(MemoryEventLog(), push_kept=10_000)
     reader = PushReader(channel, "me", None)
 
     def publish() -> None:
@@ -154,4 +245,19 @@ def test_threads_that_publish_at_the_same_time_lose_nothing() -> None:
     while any(thread.is_alive() for thread in threads):
         got += read(reader)
     got += read(reader)
-    assert [int(m.id.partition("-")[2]) for m in got] == list(range(1, 801))
+    numbers = [int(message.id) for message in got]
+    assert numbers == list(range(numbers[0], numbers[0] + 800))
+
+
+def test_pages_are_served_by_themselves_and_the_poll_ends_with_the_last_of_them(
+    log: MemoryEventLog,
+) -> None:
+    made = PushChannel(Settings(poll_interval=0.01), log, nothing)
+    bell, reader = Bell(), PushReader(made, "me", None)
+    reader.enter(bell)
+    log.write("there", [], [], [Post("me", "a", b"1")])
+    poll(lambda: bell.wait(0.01))
+    assert [m.event for m in Decoder().feed(reader.read())] == ["a"]
+    reader.exit(bell)
+    assert made._poll() is None
+    made._background.end(30)

@@ -3,143 +3,131 @@
  * Follows one answer to its end, whatever happens to the connection. No DOM.
  *
  * `EventSource` reconnects by itself while the network is what fails; after an HTTP error it gives
- * up for good. Then the answer's snapshot tells whether there is anything left to follow.
+ * up for good, and behind something that buffers it hears nothing. Then the answer's snapshot tells
+ * what there is. A page that nobody sees holds no connection.
  */
 
-import { ApiError, getAnswer } from "./api.js";
-import { onWake, pause } from "./pause.js";
-
-/**
- * @typedef {import("./api.js").Ending} Ending
- * @typedef {import("./api.js").Fault} Fault
- * @typedef {"connecting" | "open" | "reconnecting" | "asking" | "pausing" | "ended"} State
- * @typedef {{status: "done" | "stopped" | "failed" | "gone", finishReason?: string | null,
- *   error?: Fault | null}} Outcome `gone`: the server does not know the answer any more
- * @typedef {{id: string, name: string, result?: unknown, error?: unknown}} Tool
- * @typedef {{text: string, reasoning: string | null}} Whole
- * @typedef {object} Follower
- * @property {(text: string) => void} onText the next piece of the answer
- * @property {(text: string) => void} onReasoning
- * @property {(tool: Tool) => void} onTool
- * @property {(whole: Whole) => void} onSnapshot replaces everything received before
- * @property {(connected: boolean) => void} onConnection
- * @property {(outcome: Outcome) => void} onEnd called once, last
- */
-
-/** State → the states that may follow it. @type {Record<State, State[]>} */
-const MOVES = {
-  connecting: ["open", "reconnecting", "asking", "connecting", "ended"],
-  open: ["open", "reconnecting", "asking", "connecting", "ended"],
-  reconnecting: ["open", "reconnecting", "asking", "connecting", "ended"],
-  asking: ["pausing", "ended"],
-  pausing: ["connecting", "ended"],
-  ended: [],
-};
+import { ApiError, request } from "./api.js";
+import { isVisible, onVisibility, onWake, pause, untilVisible } from "./pause.js";
 
 /** A page that comes back into view distrusts a connection that was silent for longer. */
 const TRUSTED_MS = 30_000;
+/** `start` never waits for the model: silence as long as this is looked into. */
+const NO_START_MS = 4000;
+const SILENCE_MS = 20_000;
+/** Until an event that the snapshot knows of must have come by the stream as well. */
+const LATE_MS = 1500;
 
-/** Whether the answer is still being written. @param {Ending} answer */
-export const isRunning = (answer) => answer.status === "pending" || answer.status === "streaming";
+/** Whether the answer is still being written. */
+export const isRunning = ({ status }) => status === "pending" || status === "streaming";
 
-/** How an answer that no longer runs has ended. @param {Ending} answer @returns {Outcome} */
-export function outcomeOf({ status, finish_reason: finishReason, error }) {
-  if (status === "failed") return { status, error };
-  return { status: finishReason === "stopped" ? finishReason : "done", finishReason };
-}
+/** How an answer that no longer runs has ended. @type {import("./types").OutcomeOf} */
+export const outcomeOf = ({ status, finish_reason: finishReason, error }) => ({
+	status: status === "failed" ? status : finishReason === "stopped" ? "stopped" : "done",
+	finishReason,
+	error: status === "failed" ? error : null,
+});
 
-/**
- * @param {{answer: string, events: string}} urls of the snapshot and of the events
- * @param {Follower} follower
- * @returns {() => void} ends following; the answer goes on
- */
-export function followAnswer(urls, follower) {
-  /** @type {State} */
-  let state = "connecting";
-  /** @type {EventSource} */
-  let source;
-  let cursor = "";
-  let failures = 0;
-  let heard = Date.now();
-  const ended = new AbortController();
+/** The signal ends following; the answer goes on. @type {import("./types").FollowAnswer} */
+export async function followAnswer(urls, follower, signal) {
+	let cursor = 0;
+	let failures = 0;
+	let buffered = false;
+	onWake((cause) => {
+		if (cause === "online") buffered = false;
+	}, signal);
 
-  /** Type of event → what to do with its data. @type {Record<string, (data: any) => void>} */
-  const handlers = {
-    start: () => follower.onSnapshot({ text: "", reasoning: null }),
-    message: ({ text }) => follower.onText(text),
-    reasoning: ({ text }) => follower.onReasoning(text),
-    tool: follower.onTool,
-    snapshot: follower.onSnapshot,
-    done: (data) => end(outcomeOf({ status: "done", ...data })),
-    failed: (error) => end({ status: "failed", error }),
-  };
+	function end(ending) {
+		follower.onEnd(outcomeOf(ending));
+		return "over";
+	}
 
-  /** @param {State} next */
-  function move(next) {
-    if (!MOVES[state].includes(next)) throw new Error(`no way from ${state} to ${next}`);
-    state = next;
-    if (next === "ended") {
-      source.close();
-      ended.abort();
-    } else if (next !== "connecting") follower.onConnection(next === "open");
-  }
+	/** Type of event → what to do with its data. */
+	const handlers = {
+		start: follower.onStart,
+		message: ({ text }) => follower.onText(text),
+		reasoning: ({ text }) => follower.onReasoning(text),
+		tool: follower.onTool,
+		snapshot: follower.onSnapshot,
+		done: (data) => end({ status: "done", ...data }),
+		failed: (error) => end({ status: "failed", error }),
+	};
 
-  function connect() {
-    const from = cursor && `${urls.events.includes("?") ? "&" : "?"}last_event_id=${cursor}`;
-    source?.close();
-    source = new EventSource(urls.events + from);
-    source.onopen = () => move("open");
-    source.onerror = () => {
-      if (source.readyState === EventSource.CLOSED) askForSnapshot();
-      else move("reconnecting");
-    };
-    for (const [type, handle] of Object.entries(handlers)) {
-      source.addEventListener(type, hear(handle));
-    }
-  }
+	/** @returns {Promise<string>} why it left: the answer is `over`, to listen `again`, or to `ask` */
+	function listen() {
+		return new Promise((resolve) => {
+			const from = cursor ? `?last_event_id=${cursor}` : "";
+			const source = new EventSource(urls.events + from);
+			const left = new AbortController();
+			const watch = setInterval(look, LATE_MS);
+			let heard = Date.now();
+			/** The last event that the server told of in a silence. */
+			let known = 0;
 
-  /** @param {(data: any) => void} handle @returns {(event: MessageEvent<string>) => void} */
-  function hear(handle) {
-    return ({ data, lastEventId }) => {
-      cursor = lastEventId;
-      failures = 0;
-      heard = Date.now();
-      handle(JSON.parse(data));
-    };
-  }
+			function leave(why) {
+				source.close();
+				clearInterval(watch);
+				left.abort();
+				resolve(why);
+			}
 
-  async function askForSnapshot() {
-    move("asking");
-    try {
-      const answer = await getAnswer(urls.answer, ended.signal);
-      cursor = String(answer.last_event);
-      follower.onSnapshot(answer);
-      if (!isRunning(answer)) return end(outcomeOf(answer));
-    } catch (error) {
-      if (ended.signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      if (error.code === "not_found") return end({ status: "gone" });
-    }
-    move("pausing");
-    await pause(failures++, ended.signal).then(reconnect, () => {});
-  }
+			async function look() {
+				buffered = known > cursor;
+				if (buffered) return leave("ask");
+				if (Date.now() - heard < (cursor ? SILENCE_MS : NO_START_MS)) return;
+				heard = Date.now();
+				known = (await request(urls.answer, left.signal).catch(() => null))?.last_event ?? 0;
+			}
 
-  function reconnect() {
-    move("connecting");
-    connect();
-  }
+			source.onopen = () => follower.onConnection(true);
+			source.onerror = () => {
+				follower.onConnection(false);
+				if (source.readyState === EventSource.CLOSED) leave("ask");
+			};
+			for (const [type, handle] of Object.entries(handlers)) {
+				source.addEventListener(type, ({ data, lastEventId }) => {
+					cursor = Number(lastEventId);
+					failures = 0;
+					heard = Date.now();
+					if (handle(JSON.parse(data)) === "over") leave("over");
+				});
+			}
+			onWake((cause) => {
+				const stale = Date.now() - heard > TRUSTED_MS || source.readyState !== EventSource.OPEN;
+				if (cause === "online" || stale) leave("again");
+			}, left.signal);
+			onVisibility(() => isVisible() || leave("again"), left.signal);
+			signal.addEventListener("abort", () => leave("over"), { signal: left.signal });
+		});
+	}
 
-  /** @param {Outcome} outcome */
-  function end(outcome) {
-    move("ended");
-    follower.onEnd(outcome);
-  }
+	async function ask() {
+		try {
+			const answer = await request(urls.answer, signal);
+			follower.onConnection(true);
+			cursor = answer.last_event;
+			follower.onSnapshot(answer);
+			if (!isRunning(answer)) return end(answer);
+			if (buffered) {
+				failures = 0;
+				follower.onBuffered();
+			}
+		} catch (error) {
+			if (signal.aborted) return "over";
+			if (!(error instanceof ApiError)) throw error;
+			if (error.code === "not_found") {
+				follower.onEnd({ status: "gone" });
+				return "over";
+			}
+			follower.onConnection(false);
+		}
+		await pause(failures++, signal);
+		return "again";
+	}
 
-  connect();
-  onWake((cause) => {
-    if (state === "asking" || state === "pausing") return;
-    const stale = state !== "open" || cause === "online" || Date.now() - heard > TRUSTED_MS;
-    if (stale) reconnect();
-  }, ended.signal);
-  return () => void (state === "ended" || move("ended"));
+	for (let next = "again"; next !== "over"; ) {
+		await untilVisible(signal);
+		if (signal.aborted) return;
+		next = next === "ask" || buffered ? await ask() : await listen();
+	}
 }

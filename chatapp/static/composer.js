@@ -1,80 +1,91 @@
 // @ts-check
 /** The box to write in, and the one button beside it that sends or stops. */
 
-import { find } from "./dom.js";
+const SAVE_MS = 300;
+/** A longer text is not measured with each key: it fills the box anyway. */
+const MEASURED_CHARS = 10_000;
 
-/**
- * @typedef {import("./strings.js").Strings} Strings
- * @typedef {"idle" | "loading" | "busy" | "stopping"} Mode
- * @typedef {ReturnType<typeof createComposer>} Composer
- */
+/** @type {import("./types").CreateComposer} */
+export function createComposer({ ui, texts, config, signal, status, keep, recall }, { onSend, onStop }) {
+	const { box, submit, composer: form } = ui;
+	const most = config.message_max_chars;
+	/** @type {import("./types").Mode} */
+	let mode = "idle";
+	let draft = "";
+	let saving = 0;
 
-/**
- * @param {HTMLElement} root
- * @param {Strings} strings
- * @param {{onSend: (text: string) => void, onStop: () => void}} handlers
- */
-export function createComposer(root, strings, { onSend, onStop }) {
-  /** @type {HTMLFormElement} */
-  const form = find(root, "composer");
-  /** @type {HTMLTextAreaElement} */
-  const box = find(root, "box");
-  /** @type {HTMLButtonElement} */
-  const submit = find(root, "submit");
-  /** @type {Mode} */
-  let mode = "idle";
+	/** @returns {boolean} whether there is something to send, and it can be sent */
+	function refresh() {
+		const stops = mode === "busy" || mode === "stopping";
+		const { length } = box.value;
+		// Not `disabled`: that would take the focus away from whoever has just pressed it.
+		const dead = mode !== "busy" && (mode !== "idle" || length > most || !box.value.trim());
+		submit.ariaDisabled = String(dead);
+		submit.ariaLabel = submit.title = stops ? texts.stop : texts.send;
+		form.dataset.stops = String(stops);
+		box.style.height = "";
+		box.style.height = length > MEASURED_CHARS ? "100vh" : `${box.scrollHeight}px`;
+		if (length > most) status.warn(`${texts.tooLong} ${length} / ${most}`);
+		return !dead && !stops;
+	}
 
-  function refresh() {
-    const stops = mode === "busy" || mode === "stopping";
-    const label = stops ? strings.stop : strings.send;
-    form.dataset.stops = String(stops);
-    // Not `disabled`: that would take the focus away from whoever has just pressed it.
-    const dead = mode !== "busy" && (mode !== "idle" || !box.value.trim());
-    submit.setAttribute("aria-disabled", String(dead));
-    submit.setAttribute("aria-label", label);
-    submit.title = label;
-    box.style.height = "auto";
-    box.style.height = `${box.scrollHeight}px`;
-  }
+	function save() {
+		clearTimeout(saving);
+		keep(draft, box.value.trim() ? box.value : null);
+	}
 
-  function send() {
-    const text = box.value;
-    if (mode !== "idle" || !text.trim()) return;
-    box.value = "";
-    onSend(text);
-    refresh();
-  }
+	function send() {
+		if (!refresh()) return;
+		const text = box.value;
+		box.value = "";
+		save();
+		onSend(text);
+		refresh();
+	}
 
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    if (mode === "busy") onStop();
-    else send();
-  });
-  box.addEventListener("keydown", (event) => {
-    // Safari reports the Enter that ends a composition after `compositionend`, with this key code.
-    const composing = event.isComposing || event.keyCode === 229;
-    if (event.key !== "Enter" || event.shiftKey || composing) return;
-    event.preventDefault();
-    send();
-  });
-  box.addEventListener("input", refresh);
-  addEventListener("resize", refresh);
-  refresh();
+	form.addEventListener("submit", (event) => {
+		event.preventDefault();
+		if (mode === "busy") onStop();
+		else send();
+	});
+	box.addEventListener("keydown", (event) => {
+		// Safari reports the Enter that ends a composition after `compositionend`, with this key code.
+		const composing = event.isComposing || event.keyCode === 229;
+		if (event.key !== "Enter" || event.shiftKey || composing) return;
+		event.preventDefault();
+		send();
+	});
+	box.addEventListener("input", () => {
+		clearTimeout(saving);
+		saving = setTimeout(save, SAVE_MS);
+		if (mode === "idle") status.show("");
+		refresh();
+	});
+	addEventListener("pagehide", save, { signal });
+	signal.addEventListener("abort", save);
+	new ResizeObserver(refresh).observe(form);
 
-  return {
-    isIdle: () => mode === "idle",
-    /** @param {Mode} next */
-    setMode(next) {
-      mode = next;
-      refresh();
-    },
-    /** Puts back what was sent, before anything written since. @param {string} text */
-    restore(text) {
-      box.value = box.value.trim() ? `${text}\n\n${box.value}` : text;
-      refresh();
-    },
-    focus() {
-      box.focus();
-    },
-  };
+	return {
+		isIdle: () => mode === "idle",
+		setMode(next) {
+			mode = next;
+			refresh();
+		},
+		open(key) {
+			if (draft) save();
+			draft = key;
+			box.value = recall(key) ?? "";
+			refresh();
+		},
+		rename(key) {
+			keep(draft, null);
+			draft = key;
+			save();
+		},
+		restore(text) {
+			box.value = box.value.trim() ? `${text}\n\n${box.value}` : text;
+			save();
+			refresh();
+		},
+	};
 }

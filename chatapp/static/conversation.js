@@ -2,247 +2,266 @@
 /** One conversation: loads it, asks, follows the answer that runs, stops it. */
 
 import { followAnswer, isRunning, outcomeOf } from "./answer_stream.js";
-import { ApiError, ask, getConversation, newKey, stopAnswer } from "./api.js";
+import { newKey, persist, request } from "./api.js";
 import { button } from "./dom.js";
-
-/**
- * @typedef {import("./answer_stream.js").Outcome} Outcome
- * @typedef {import("./answer_view.js").AnswerView} AnswerView
- * @typedef {{answer: string, events: string, stop: string}} AnswerUrls
- * @typedef {{id: string, view: AnswerView, question: string}} Shown an answer on the page, and
- *   the question to ask again, or an empty one
- * @typedef {object} Surroundings
- * @property {{chat: string, conversations: string, answers: string}} urls
- * @property {import("./strings.js").Strings} strings
- * @property {import("./thread.js").Thread} thread
- * @property {import("./composer.js").Composer} composer
- * @property {import("./status.js").Status} status
- * @property {() => string | undefined} chosenModel
- * @property {(id: string | null) => void} onId a conversation was made; null: a new one is wanted
- * @property {(title: string | null) => void} onTitle
- */
+import { createAnswer, createQuestion } from "./messages.js";
 
 /** A connection that is back sooner than this, in ms, is not worth a word. */
 const UNNOTICED_MS = 800;
 
-/**
- * @param {string | null} id null: the first question makes the conversation
- * @param {Surroundings} surroundings
- */
-export function createConversation(id, surroundings) {
-  const { urls, strings, thread, composer, status } = surroundings;
-  const closed = new AbortController();
-  let following = 0;
-  /** What the stop button does at the moment. */
-  let stop = () => {};
-  /** A question of which nobody knows whether it arrived keeps its key. */
-  let unsure = { body: "", key: "" };
+const isMissing = (error) => error.code === "not_found";
 
-  /** @param {Shown} shown @param {Outcome} outcome */
-  function finish({ id: answer, view, question }, { status: ending, finishReason, error }) {
-    /** @type {Record<string, string>} */
-    const notes = {
-      gone: strings.gone,
-      stopped: strings.stopped,
-      length: strings.length,
-      content_filter: strings.contentFilter,
-    };
-    const note = error ? status.sentence(error) : (notes[ending] ?? notes[finishReason ?? ""]);
-    const again = () => {
-      if (composer.isIdle()) void send(question, { id: answer, view, question });
-    };
-    const offered = question && (ending === "gone" || error?.retryable);
-    view.finish(ending, note, offered ? button(strings.askAgain, again) : undefined);
-    return note;
-  }
+/** @type {import("./types").CreateConversation} */
+export function createConversation(id, chat, { thread, composer, settings, onId, onLoad }) {
+	const { texts, status } = chat;
+	const { urls } = chat.config;
+	const closed = new AbortController();
+	const { signal } = closed;
+	chat.signal.addEventListener("abort", () => close(), { signal });
+	/** From the first message to the last. @type {any[]} */
+	let views = [];
+	/** The answer that is followed. @type {{view: any, leave: AbortController} | null} */
+	let running = null;
+	let asking = false;
+	let opening = false;
+	let loads = 0;
+	/** What the stop button does at the moment. */
+	let stop = () => {};
+	/** A question of which nobody knows whether it arrived keeps its key. */
+	let unsure = { said: "", key: "" };
 
-  /** @param {string} answer @returns {AnswerUrls} */
-  function answerUrls(answer) {
-    const url = urls.answers + answer;
-    return { answer: url, events: `${url}/events`, stop: `${url}/stop` };
-  }
+	const change = (fields) => request(`${urls.conversations}/${id}`, signal, "PATCH", fields);
 
-  /** @param {Shown} shown @param {AnswerUrls} answer */
-  function follow(shown, answer) {
-    const { view } = shown;
-    let trouble = 0;
-    following++;
-    composer.setMode("busy");
-    /** @param {boolean} connected */
-    const onConnection = (connected) => {
-      if (!connected) trouble ||= setTimeout(status.warn, UNNOTICED_MS, strings.lost);
-      else if (trouble) {
-        clearTimeout(trouble);
-        trouble = 0;
-        status.show("");
-      }
-    };
-    const leave = followAnswer(answer, {
-      onText: view.append,
-      onReasoning: view.reason,
-      onTool: view.tool,
-      onSnapshot: ({ text, reasoning }) => view.replace(text, reasoning),
-      onConnection,
-      onEnd(outcome) {
-        clearTimeout(trouble);
-        const note = finish(shown, outcome);
-        if (--following === 0) idle();
-        status.announce(note ?? strings.finished);
-      },
-    });
-    closed.signal.addEventListener("abort", () => {
-      clearTimeout(trouble);
-      leave();
-    });
-    stop = () => {
-      composer.setMode("stopping");
-      stopAnswer(answer.stop, closed.signal).catch((error) => {
-        if (closed.signal.aborted || following === 0) return;
-        if (error instanceof ApiError && error.code === "not_found") {
-          // A new server has taken over, and only the old one can end it: we stop listening.
-          leave();
-          finish(shown, { status: "stopped", finishReason: "stopped", error: null });
-          if (--following === 0) idle();
-          return;
-        }
-        composer.setMode("busy");
-        status.warn(status.sentence(error));
-      });
-    };
-  }
+	const actions = {
+		edit: (view, text) => void send(text, { edit: view.id, at: views.indexOf(view) }),
+		regenerate(view) {
+			const at = views.indexOf(view);
+			if (composer.isIdle()) void send(views[at - 1].content(), { regenerate: view.id, at });
+		},
+		/** Shows the branch with that message. */
+		choose: (leaf) =>
+			change({ leaf })
+				.then(() => load(true))
+				.catch((error) => signal.aborted || status.warn(status.sentence(error))),
+	};
 
-  function idle() {
-    stop = () => {};
-    status.show("");
-    composer.setMode("idle");
-  }
+	function add(role, text) {
+		const view = role === "user" ? createQuestion(chat, actions, text) : createAnswer(chat, actions);
+		views.push(view);
+		thread.add(view.root);
+		return view;
+	}
 
-  /**
-   * What the stop button does until the server has replied.
-   * @returns {{signal: AbortSignal, onTrouble: () => void, isStopped: () => boolean}}
-   */
-  function beginAttempt() {
-    const givenUp = new AbortController();
-    let stopped = false;
-    let troubled = false;
-    // An undisturbed request is about to tell the answer's id, with which it can be stopped.
-    const stopOrWait = () => stopped && troubled && givenUp.abort();
-    closed.signal.addEventListener("abort", () => givenUp.abort());
-    status.show("");
-    composer.setMode("busy");
-    stop = () => {
-      stopped = true;
-      composer.setMode("stopping");
-      stopOrWait();
-    };
-    const onTrouble = () => {
-      troubled = true;
-      status.warn(strings.lost);
-      stopOrWait();
-    };
-    return { signal: givenUp.signal, onTrouble, isStopped: () => stopped };
-  }
+	/** @returns what is worth saying about how it ended */
+	function finish(view, /** @type {any} */ { status: ending, finishReason, error }) {
+		const said = ending === "done" ? finishReason : ending;
+		const note = error ? status.sentence(error) : texts.endings[said];
+		const offers = view === views.at(-1) && (ending === "gone" || error?.retryable);
+		const again = button(texts.askAgain, () => actions.regenerate(view));
+		view.finish(ending, note, offers && again);
+		return note;
+	}
 
-  /**
-   * @param {string} text
-   * @param {Shown} [replaced] the answer to write anew; absent: `text` is a new question
-   */
-  async function send(text, replaced) {
-    const question = replaced ? null : thread.addQuestion(text);
-    const view = thread.addAnswer();
-    const { signal, onTrouble, isStopped } = beginAttempt();
-    if (replaced) replaced.view.root.hidden = true;
-    try {
-      const target = replaced
-        ? { regenerate: replaced.id }
-        : { message: text, conversation_id: id };
-      const { answer, events, stop: stopUrl } = await askOnce(target, signal, onTrouble);
-      replaced?.view.root.remove();
-      status.show("");
-      if (id !== answer.conversation_id) surroundings.onId((id = answer.conversation_id));
-      follow(
-        { id: answer.id, view, question: text },
-        { ...answerUrls(answer.id), events, stop: stopUrl },
-      );
-      if (isStopped()) stop();
-    } catch (error) {
-      if (closed.signal.aborted) return;
-      view.root.remove();
-      question?.remove();
-      thread.recount();
-      if (replaced) replaced.view.root.hidden = false;
-      idle();
-      if ((id || replaced) && error instanceof ApiError && error.code === "not_found") {
-        id = null;
-        thread.addNote(strings.newConversation);
-        void send(text);
-        return;
-      }
-      if (!replaced) composer.restore(text);
-      if (!signal.aborted) status.warn(status.sentence(error));
-    }
-  }
+	function idle() {
+		running?.leave.abort();
+		running = null;
+		stop = () => {};
+		status.show("");
+		composer.setMode("idle");
+	}
 
-  /** @param {object} target @param {AbortSignal} signal @param {() => void} onTrouble */
-  async function askOnce(target, signal, onTrouble) {
-    const body = JSON.stringify({ ...target, model: surroundings.chosenModel() });
-    const key = unsure.body === body ? unsure.key : newKey();
-    unsure = { body, key };
-    const started = ask(urls.chat, body, key, signal, onTrouble);
-    return started.finally(() => {
-      if (!signal.aborted) unsure = { body: "", key: "" };
-    });
-  }
+	function follow(view) {
+		const url = urls.answers + view.id;
+		const leave = new AbortController();
+		let trouble = 0;
+		running?.leave.abort();
+		running = { view, leave };
+		composer.setMode("busy");
+		leave.signal.addEventListener("abort", () => clearTimeout(trouble));
 
-  /** @param {import("./api.js").Message[]} messages */
-  function draw(messages) {
-    let question = "";
-    for (const message of messages) {
-      if (message.role === "user") thread.addQuestion((question = message.content));
-      if (message.role !== "assistant") continue;
-      const view = thread.addAnswer();
-      const shown = { id: message.id, view, question: message === messages.at(-1) ? question : "" };
-      if (isRunning(message)) follow(shown, answerUrls(message.id));
-      else {
-        view.replace(message.content, message.reasoning);
-        finish(shown, outcomeOf(message));
-      }
-    }
-  }
+		function onEnd(outcome) {
+			idle();
+			status.announce(finish(view, outcome) ?? texts.finished);
+		}
+		const follower = {
+			onStart: view.rewind,
+			onText: view.append,
+			onReasoning: view.reason,
+			onTool: view.tool,
+			onSnapshot: ({ text, reasoning }) => view.replace(text, reasoning),
+			onConnection(connected) {
+				if (!connected) trouble ||= setTimeout(status.warn, UNNOTICED_MS, texts.lost);
+				else if (trouble) {
+					clearTimeout(trouble);
+					trouble = 0;
+					status.show("");
+				}
+			},
+			onBuffered: () => status.show(texts.buffered),
+			onEnd,
+		};
+		void followAnswer({ answer: url, events: `${url}/events` }, follower, leave.signal);
+		stop = () => {
+			composer.setMode("stopping");
+			persist(() => request(`${url}/stop`, leave.signal, "POST"), leave.signal).catch((error) => {
+				if (leave.signal.aborted) return;
+				// A new server has taken over, and only the old one can end it: we stop listening.
+				if (isMissing(error)) return onEnd({ status: "stopped" });
+				composer.setMode("busy");
+				status.warn(status.sentence(error));
+			});
+		};
+	}
 
-  async function load() {
-    if (!id) return;
-    composer.setMode("loading");
-    status.show(strings.loading);
-    try {
-      const url = `${urls.conversations}/${id}`;
-      const onTrouble = () => status.warn(strings.lost);
-      const { title, messages } = await getConversation(url, closed.signal, onTrouble);
-      idle();
-      surroundings.onTitle(title);
-      draw(messages);
-    } catch (error) {
-      if (closed.signal.aborted) return;
-      status.show("");
-      const missing = error instanceof ApiError && error.code === "not_found";
-      const offer = missing
-        ? button(strings.newChat, () => surroundings.onId(null))
-        : button(strings.tryAgain, () => {
-            note.remove();
-            void load();
-          });
-      const note = thread.addNote(missing ? strings.noConversation : status.sentence(error), offer);
-    }
-  }
+	/** What the stop button does until the server has replied. */
+	function beginAttempt() {
+		const givenUp = new AbortController();
+		const attempt = { signal: givenUp.signal, stopped: false, onTrouble };
+		let troubled = false;
+		// An undisturbed request is about to tell the answer's id, with which it can be stopped.
+		const stopOrWait = () => attempt.stopped && troubled && givenUp.abort();
+		function onTrouble() {
+			troubled = true;
+			status.warn(texts.lost);
+			stopOrWait();
+		}
+		signal.addEventListener("abort", () => givenUp.abort());
+		status.show("");
+		composer.setMode("busy");
+		stop = () => {
+			attempt.stopped = true;
+			composer.setMode("stopping");
+			stopOrWait();
+		};
+		return attempt;
+	}
 
-  return {
-    load,
-    send,
-    stop: () => stop(),
-    /** Leaves the page to another conversation; a running answer goes on. */
-    close() {
-      closed.abort();
-      idle();
-    },
-  };
+	/** Asks `text` at the end, or in the place of the message that stands `at`. */
+	async function send(text, { edit = "", regenerate = "", at = views.length } = {}) {
+		const replaced = views.splice(at);
+		for (const { root } of replaced) root.hidden = true;
+		if (!regenerate) add("user", text);
+		const view = add("assistant");
+		thread.stay();
+		asking = true;
+		const attempt = beginAttempt();
+		try {
+			const { model, ...others } = settings();
+			if (!id && Object.keys(others).length) {
+				id = (await request(urls.conversations, attempt.signal, "POST", { settings: settings() })).id;
+				onId(id);
+			}
+			const question = { message: text, conversation_id: id ?? undefined, edit: edit || undefined };
+			const { answer } = await askOnce({ ...(regenerate ? { regenerate } : question), model }, attempt);
+			for (const { root } of replaced) root.remove();
+			asking = false;
+			view.id = answer.id;
+			if (id !== answer.conversation_id) onId((id = answer.conversation_id));
+			status.show("");
+			follow(view);
+			if (attempt.stopped) stop();
+			void load(true);
+		} catch (error) {
+			asking = false;
+			if (signal.aborted) return;
+			for (const { root } of views.splice(at, Infinity, ...replaced)) root.remove();
+			for (const { root } of replaced) root.hidden = false;
+			idle();
+			if ((id || regenerate) && isMissing(error)) {
+				id = null;
+				views = [];
+				thread.addNote(texts.newConversation);
+				return void send(text);
+			}
+			thread.recount();
+			if (edit) replaced[0].edit(text);
+			else if (!regenerate) composer.restore(text);
+			if (!attempt.signal.aborted) status.warn(status.sentence(error));
+		}
+	}
+
+	/** Goes on asking with the same key until the server has said yes or no, or the reader gives up. */
+	function askOnce(body, attempt) {
+		const said = JSON.stringify(body);
+		const key = unsure.said === said ? unsure.key : newKey();
+		unsure = { said, key };
+		const headers = { "Idempotency-Key": key };
+		const ask = () => request(urls.chat, attempt.signal, "POST", body, headers);
+		return persist(ask, attempt.signal, attempt.onTrouble).finally(() => {
+			if (!attempt.signal.aborted) unsure = { said: "", key: "" };
+		});
+	}
+
+	/** Brings the page up to what the server has, and leaves alone what is the same. */
+	function draw(all) {
+		const messages = all.filter(({ role }) => role === "user" || role === "assistant");
+		const differs = (view, message) =>
+			view.role !== message?.role || (view.id ?? message.id) !== message.id;
+		const fork = views.findIndex((view, at) => differs(view, messages[at]));
+		const left = fork < 0 ? [] : views.splice(fork);
+		const hadFocus = left.findIndex(({ root }) => root.matches(":focus-within"));
+		for (const { root } of left) root.remove();
+		if (running && !views.includes(running.view)) idle();
+		messages.forEach((message, at) => {
+			const view = views[at] ?? add(message.role, message.content);
+			view.update(message);
+			if (message.role === "user" || view === running?.view) return;
+			if (isRunning(message)) return follow(view);
+			if (!view.root.ariaBusy && view.content() === message.content) return;
+			view.replace(message.content, message.reasoning);
+			finish(view, outcomeOf(message));
+		});
+		thread.recount();
+		// The button that led here is gone; the one beside it leads back.
+		const heir = hadFocus < 0 ? null : views[fork + hadFocus]?.root;
+		setTimeout(() => heir?.querySelector('[data-chat="branch"] :enabled')?.focus());
+	}
+
+	/** @param {boolean} [quietly] what is shown is good enough until it has come */
+	async function load(quietly) {
+		if (!id) return;
+		const turn = ++loads;
+		opening ||= !quietly;
+		if (!quietly) {
+			composer.setMode("loading");
+			status.show(texts.loading);
+		}
+		try {
+			const attempt = () => request(`${urls.conversations}/${id}`, signal);
+			const onTrouble = () => status.warn(texts.lost);
+			const got = await (quietly ? attempt() : persist(attempt, signal, onTrouble));
+			if (turn !== loads || asking) return;
+			if (opening) idle();
+			opening = false;
+			onLoad(got);
+			draw(got.messages);
+		} catch (error) {
+			if (signal.aborted || quietly) return;
+			status.show("");
+			const tryAgain = button(texts.tryAgain, () => {
+				note.remove();
+				void load();
+			});
+			const note = isMissing(error)
+				? thread.addNote(texts.noConversation, button(texts.newChat, () => onId(null)))
+				: thread.addNote(status.sentence(error), tryAgain);
+		}
+	}
+
+	/** Leaves the page to another conversation; a running answer goes on. */
+	function close() {
+		closed.abort();
+		idle();
+	}
+
+	const newest = (role) => views.findLast((view) => view.role === role);
+	return {
+		load,
+		send,
+		change,
+		close,
+		stop: () => stop(),
+		newestAnswer: () => newest("assistant")?.content(),
+		editNewest: () => newest("user")?.edit(),
+	};
 }

@@ -1,5 +1,13 @@
 // @ts-check
-/** Building and finding elements. Text only ever becomes text. */
+/** Finding, cloning and making elements. Text only ever becomes text. */
+
+/** An element and those below, by their `data-chat`. @type {(root: HTMLElement) => Record<string, any>} */
+export const hooks = (root) =>
+	Object.fromEntries([root, ...root.querySelectorAll("*")].map((each) => [/** @type {any} */ (each).dataset?.chat, each]));
+
+/** A copy of a template's only element. @type {(template: HTMLTemplateElement) => HTMLElement} */
+export const clone = (template) =>
+	/** @type {any} */ (document.importNode(template.content, true).firstElementChild);
 
 /**
  * @template {keyof HTMLElementTagNameMap} Tag
@@ -9,31 +17,34 @@
  * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function element(tag, { chat, ...attributes }, ...children) {
-  const made = document.createElement(tag);
-  if (chat) made.dataset.chat = chat;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+	const made = document.createElement(tag);
+	if (chat) made.dataset.chat = chat;
+	for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+	made.append(...children);
+	return made;
 }
 
-/**
- * @param {string} text
- * @param {() => void} onClick
- */
+/** @type {(text: string, onClick: () => void) => HTMLButtonElement} */
 export function button(text, onClick) {
-  const made = element("button", { type: "button", chat: "action" }, text);
-  made.addEventListener("click", onClick);
-  return made;
+	const made = element("button", { type: "button", chat: "action" }, text);
+	made.addEventListener("click", onClick);
+	return made;
 }
 
-/**
- * @template {HTMLElement} [Kind=HTMLElement]
- * @param {HTMLElement} root
- * @param {string} hook
- * @returns {Kind} the one element with that `data-chat`
- */
-export function find(root, hook) {
-  const found = root.querySelector(`[data-chat="${hook}"]`);
-  if (!found) throw new Error(`the page has no element data-chat="${hook}"`);
-  return /** @type {Kind} */ (found);
+/** Outside of https and localhost there is no clipboard. @type {(text: string) => Promise<void>} */
+export async function copy(text) {
+	if (navigator.clipboard) return navigator.clipboard.writeText(text);
+	const box = element("textarea", {}, text);
+	document.body.append(box);
+	box.select();
+	document.execCommand("copy");
+	box.remove();
+}
+
+/** Calls what the `data-do` of a pressed element names, with the element and the event. */
+export function listen(root, /** @type {Record<string, Function>} */ commands) {
+	root.addEventListener("click", (event) => {
+		const pressed = event.target.closest("[data-do]");
+		if (pressed && !pressed.disabled) commands[pressed.dataset.do]?.(pressed, event);
+	});
 }

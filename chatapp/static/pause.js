@@ -1,44 +1,48 @@
 // @ts-check
-/** Waiting between attempts. */
+/** Waiting between attempts, and for the page to be seen. */
 
 const FIRST_MS = 500;
 const LONGEST_MS = 15_000;
 
+export const isVisible = () => document.visibilityState === "visible";
+
 /**
- * Resolves after a pause that doubles with each failed attempt, or sooner, when the browser comes
- * online or the page into view. Random within ±25 %, lest all pages come at once after a restart.
- * @param {number} attempt attempts that failed before, from 0
- * @param {AbortSignal} signal
- * @returns {Promise<void>} rejects with the signal's reason
+ * Resolves after a pause that doubles with each attempt that failed, or sooner, when the browser
+ * comes online, the page into view, or the signal aborts.
+ * @type {(attempt: number, signal: AbortSignal) => Promise<void>}
  */
 export function pause(attempt, signal) {
-  return new Promise((resolve, reject) => {
-    const settled = new AbortController();
-    const wake = () => {
-      clearTimeout(timer);
-      settled.abort();
-      if (signal.aborted) reject(signal.reason);
-      else resolve();
-    };
-    const longest = Math.min(LONGEST_MS, FIRST_MS * 2 ** attempt);
-    const timer = setTimeout(wake, longest * (0.75 + Math.random() / 2));
-    onWake(wake, settled.signal);
-    signal.addEventListener("abort", wake, { signal: settled.signal });
-    if (signal.aborted) wake();
-  });
+	return new Promise((resolve) => {
+		const over = new AbortController();
+		const wake = () => {
+			clearTimeout(timer);
+			over.abort();
+			resolve();
+		};
+		// Random, lest all pages come at once after a restart.
+		const longest = Math.min(LONGEST_MS, FIRST_MS * 2 ** attempt) * (0.75 + Math.random() / 2);
+		const timer = setTimeout(wake, longest);
+		onWake(wake, over.signal);
+		signal.addEventListener("abort", wake, { signal: over.signal });
+		if (signal.aborted) wake();
+	});
 }
 
 /**
  * Calls back whenever connections may work again, or may have died unnoticed.
- * @param {(cause: "online" | "visible") => void} callback
- * @param {AbortSignal} signal ends the calls
+ * @type {(callback: (cause: "online" | "visible") => void, signal: AbortSignal) => void}
  */
 export function onWake(callback, signal) {
-  addEventListener("online", () => callback("online"), { signal });
-  addEventListener("pageshow", (event) => event.persisted && callback("online"), { signal });
-  document.addEventListener(
-    "visibilitychange",
-    () => document.visibilityState === "visible" && callback("visible"),
-    { signal },
-  );
+	addEventListener("online", () => callback("online"), { signal });
+	addEventListener("pageshow", (event) => event.persisted && callback("online"), { signal });
+	onVisibility(() => isVisible() && callback("visible"), signal);
+}
+
+/** @type {(callback: () => void, signal: AbortSignal) => void} */
+export const onVisibility = (callback, signal) =>
+	document.addEventListener("visibilitychange", callback, { signal });
+
+/** Resolves also when the signal aborts. @type {(signal: AbortSignal) => Promise<void>} */
+export async function untilVisible(signal) {
+	while (!isVisible() && !signal.aborted) await pause(Infinity, signal);
 }

@@ -1,40 +1,46 @@
 // @ts-check
-/** The line above the box, what screen readers are told, and errors as sentences. */
+/** The line above the box, what screen readers are told, what can be undone; errors as sentences. */
 
-import { ApiError } from "./api.js";
-import { find } from "./dom.js";
+import { button } from "./dom.js";
 
-/** @typedef {ReturnType<typeof createStatus>} Status */
+const UNDO_MS = 7000;
 
-/**
- * @param {HTMLElement} root
- * @param {import("./strings.js").Strings} strings
- */
-export function createStatus(root, strings) {
-  const line = find(root, "status");
-  const notice = find(root, "notice");
-  const announcer = find(root, "announcer");
+/** @type {import("./types").CreateStatus} */
+export function createStatus(ui, texts) {
+	let commit = () => {};
 
-  /** @param {string} text stays until the next; empty: nothing @param {string} [tone] */
-  function show(text, tone = "calm") {
-    line.textContent = text;
-    if (text && text === notice.textContent) notice.hidden = true; // once is enough
-    line.dataset.tone = tone;
-  }
+	/** The text stays until the next; an empty one says nothing. */
+	function show(text, tone = "calm") {
+		ui.status.textContent = text;
+		if (text && text === ui.notice.textContent) ui.notice.hidden = true; // once is enough
+		ui.status.dataset.tone = tone;
+	}
 
-  return {
-    show,
-    /** @param {string} text */
-    warn: (text) => show(text, "warning"),
-    /** @param {string} text for screen readers alone */
-    announce(text) {
-      announcer.textContent = text;
-    },
-    /** @param {unknown} error an `ApiError` or a `Fault`; else a defect, thrown on */
-    sentence(error) {
-      const { code, message } = /** @type {import("./api.js").Fault} */ (error);
-      if (error instanceof Error && !(error instanceof ApiError)) throw error;
-      return strings.errors[code] || message || strings.unexpected;
-    },
-  };
+	return {
+		show,
+		warn: (text) => show(text, "warning"),
+		announce(text) {
+			ui.announcer.textContent = text;
+		},
+		offerUndo(text, act, undo) {
+			commit();
+			const settle = (how) => () => {
+				clearTimeout(timer);
+				ui.toast.replaceChildren();
+				commit = () => {};
+				how();
+			};
+			commit = settle(act);
+			const timer = setTimeout(commit, UNDO_MS);
+			ui.toast.replaceChildren(text, button(texts.undo, settle(undo)));
+		},
+		settle: () => commit(),
+		sentence(error) {
+			// Neither an `ApiError` nor a `Fault`: a defect.
+			if (!error.code || error instanceof DOMException) throw error;
+			const { code, message, retryAfter } = error;
+			const said = texts.errors[code] || message || texts.unexpected;
+			return retryAfter && texts.errors[code] ? said + texts.wait.replace("%", retryAfter) : said;
+		},
+	};
 }

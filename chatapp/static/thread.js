@@ -1,96 +1,59 @@
 // @ts-check
 /** The messages of a conversation, one below the other, and scrolling along with them. */
 
-import { createAnswerView } from "./answer_view.js";
-import { element, find } from "./dom.js";
-
-/**
- * @typedef {import("./strings.js").Strings} Strings
- * @typedef {ReturnType<typeof createThread>} Thread
- */
+import { element } from "./dom.js";
 
 /** Nearer to the end than this, in CSS pixels, the reader counts as being at the end. */
 const NEAR_PX = 48;
 
-/**
- * Keeps a scroller at its end while its content grows, until the reader scrolls up.
- * @param {HTMLElement} scroller
- * @param {HTMLElement} content
- * @returns {() => void} goes to the end and stays there
- */
-function stayAtEnd(scroller, content) {
-  let staying = true;
-  let lastTop = 0;
-  const toEnd = () => {
-    if (staying) scroller.scrollTop = scroller.scrollHeight;
-  };
-  scroller.addEventListener(
-    "scroll",
-    () => {
-      const { scrollTop, scrollHeight, clientHeight } = scroller;
-      if (scrollHeight - scrollTop - clientHeight < NEAR_PX) staying = true;
-      else if (scrollTop < lastTop) staying = false;
-      lastTop = scrollTop;
-    },
-    { passive: true },
-  );
-  const sizes = new ResizeObserver(toEnd);
-  sizes.observe(content);
-  sizes.observe(scroller);
-  return () => {
-    staying = true;
-    toEnd();
-  };
-}
+/** @type {import("./types").CreateThread} */
+export function createThread({ root, scroller, messages, toEnd }) {
+	let staying = true;
+	let lastTop = 0;
 
-/**
- * @param {HTMLElement} root
- * @param {Strings} strings
- */
-export function createThread(root, strings) {
-  const messages = find(root, "messages");
-  const toEnd = stayAtEnd(find(root, "scroller"), messages);
+	function follow() {
+		if (staying) scroller.scrollTop = scroller.scrollHeight;
+		toEnd.hidden = staying;
+	}
 
-  /** @param {HTMLElement} message becomes the last one */
-  function add(message) {
-    messages.append(message);
-    root.dataset.empty = "false";
-    toEnd();
-  }
+	function stay() {
+		staying = true;
+		follow();
+	}
 
-  return {
-    add,
-    /** Says again whether there is anything, after something was taken away. */
-    recount() {
-      root.dataset.empty = String(!messages.childElementCount);
-    },
-    /** @param {string} text */
-    addQuestion(text) {
-      const bubble = element("div", { chat: "text", dir: "auto" }, text);
-      const heading = element("h2", { chat: "unseen" }, strings.you);
-      const made = element("article", { chat: "question" }, heading, bubble);
-      add(made);
-      return made;
-    },
-    addAnswer() {
-      const view = createAnswerView(strings);
-      add(view.root);
-      return view;
-    },
-    /**
-     * @param {string} text
-     * @param {HTMLElement} [action]
-     */
-    addNote(text, action) {
-      const made = element("p", { chat: "aside", role: "alert" }, element("span", {}, text));
-      if (action) made.append(action);
-      add(made);
-      return made;
-    },
-    /** @param {boolean} greet whether the visitor is at a beginning */
-    clear(greet) {
-      messages.replaceChildren();
-      root.dataset.empty = String(greet);
-    },
-  };
+	const look = () => {
+		const { scrollTop, scrollHeight, clientHeight } = scroller;
+		if (scrollHeight - scrollTop - clientHeight < NEAR_PX) staying = true;
+		else if (scrollTop < lastTop) staying = false;
+		lastTop = scrollTop;
+		toEnd.hidden = staying;
+	};
+	scroller.addEventListener("scroll", look, { passive: true });
+	const sizes = new ResizeObserver(follow);
+	sizes.observe(messages);
+	sizes.observe(scroller);
+
+	return {
+		stay,
+		add(message) {
+			messages.append(message);
+			root.dataset.empty = "false";
+		},
+		addNote(text, action) {
+			const made = element("p", { chat: "aside", role: "alert" }, text);
+			if (action) made.append(action);
+			this.add(made);
+			stay();
+			return made;
+		},
+		/** Says again whether there is anything. */
+		recount() {
+			root.dataset.empty = String(!messages.childElementCount);
+		},
+		clear(greet) {
+			messages.replaceChildren();
+			root.dataset.empty = String(greet);
+			stay();
+		},
+	};
 }

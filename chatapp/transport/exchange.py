@@ -1,5 +1,7 @@
 """One request and its response on one connection."""
 
+import functools
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +35,7 @@ class Exchange:
         "failure",
         "keep",
         "parser",
+        "read",
         "received",
         "sent",
         "watchdog",
@@ -49,6 +52,7 @@ class Exchange:
         self.attached = attached
         self.parser = ResponseParser(method)
         self.keep = keep
+        self.read: Callable[[int], bytes] = attached.sock.recv
         self.done: Callable[[], None] | None = None
         """Called once when the exchange is over, however it ended."""
         self.sent = False
@@ -135,12 +139,23 @@ class Exchange:
             raise self.fault(httpx2.ReadError(str(error))) from error
         return self.accept(data)
 
+    def watchable(self) -> int:
+        """From now on nothing waits, and `receive_now` reads; the descriptor to watch."""
+        self.unwatch()
+        sock = self.attached.sock
+        sock.settimeout(0)
+        descriptor = sock.fileno()
+        # gevent's sockets are Python; what they do beyond the system call is to wait.
+        tls = isinstance(sock, ssl.SSLSocket)
+        self.read = sock.recv if tls else functools.partial(os.read, descriptor)
+        return descriptor
+
     def receive_now(self) -> bytes | None:
-        """As `receive`, on a socket whose timeout is 0; None: nothing is there."""
+        """As `receive`, after `watchable`; None: nothing is there."""
         if self.failure is not None:
             raise self.failure
         try:
-            data = self.attached.sock.recv(READ_SIZE)
+            data = self.read(READ_SIZE)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
         except OSError as error:

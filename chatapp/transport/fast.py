@@ -175,9 +175,7 @@ class FastBody(RawBody):
     def watchable(self) -> int | None:
         if self.exchange is None:
             return None
-        sock = self.exchange.attached.sock
-        sock.settimeout(0)
-        return sock.fileno()
+        return self.exchange.watchable()
 
     def read_now(self) -> bytes | None:
         exchange = self.exchange

@@ -27,6 +27,7 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 FIELD_VALUE = re.compile(
     rb"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?"
 ).fullmatch
+REASON = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch  # RFC 9112 4
 TARGET = re.compile(rb"[\x21-\x7e]+").fullmatch
 
 
@@ -169,6 +170,8 @@ class ResponseParser:
             raise ValueError("more than one response")
 
     def on_status(self, piece: bytes) -> None:
+        if not REASON(piece):
+            raise ValueError("a control character in the status line")
         self.reason += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:

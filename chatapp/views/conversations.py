@@ -1,19 +1,29 @@
 """Conversations over HTTP."""
 
-from typing import Any
+from typing import Any, Final
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from ..errors import InvalidRequest, NotFound
+from ..config import Settings
+from ..errors import InvalidRequest
 from ..events import timestamp
 from ..parts import Parts
 from ..store import TITLE_MAX_CHARS, Conversation, Message
 from .identity import owner
-from .requests import json_body, refuse_unknown, text_field
+from .requests import ID, chat_request, json_body, refuse_unknown, text_field
 
-PAGE_DEFAULT = 50
-PAGE_MOST = 200
+PAGE_DEFAULT: Final = 50
+PAGE_MOST: Final = 200
+QUERY_MAX_CHARS: Final = 200
+SETTINGS: Final = (
+    "model",
+    "system_prompt",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "reasoning_effort",
+)
 
 
 def register(blueprint: Blueprint, parts: Parts) -> None:
@@ -22,61 +32,78 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
 
     def publish(action: str, conversation_id: str, title: str | None) -> None:
         fields = {"action": action, "id": conversation_id, "title": title}
-        parts.push.publish("conversation", fields, to=owner())
+        parts.service.push.publish("conversation", fields, to=owner())
 
-    def title_given() -> str | None:
+    def body_of(*known: str) -> dict[str, Any]:
+        """What is given of these fields, checked."""
         has_body = request.content_length or "Transfer-Encoding" in request.headers
         body = json_body(parts.settings) if has_body else {}
-        refuse_unknown(body, ("title",))
-        title = body.get("title")
-        return None if title is None else text_field("title", title, TITLE_MAX_CHARS)
+        refuse_unknown(body, known)
+        body = {name: value for name, value in body.items() if value is not None}
+        if "title" in body:
+            text_field("title", body["title"], TITLE_MAX_CHARS)
+        if "leaf" in body:
+            _check_id("leaf", body["leaf"])
+        if "settings" in body:
+            body["settings"] = _settings(body["settings"], parts.settings)
+        return body
 
     @blueprint.get("/api/conversations")
     def list_conversations() -> ResponseReturnValue:
-        page, following = store.page(owner(), _cursor(), _limit())
-        return {
-            "conversations": [summary(each) for each in page],
-            "next_cursor": None if following is None else str(following),
-        }
+        page, following = store.page(owner(), request.args.get("cursor"), _limit(), _query())
+        return {"conversations": [summary(each) for each in page], "next_cursor": following}
 
     @blueprint.post("/api/conversations")
     def create_conversation() -> ResponseReturnValue:
-        conversation = store.create(owner(), title_given())
+        conversation = store.create(owner(), **body_of("title", "settings"))
         publish("created", conversation.id, conversation.title)
-        return summary(conversation), 201
+        return summary(conversation) | {"settings": conversation.settings}, 201
 
     @blueprint.get("/api/conversations/<conversation_id>")
     def read_conversation(conversation_id: str) -> ResponseReturnValue:
         conversation = store.get(owner(), conversation_id)
-        messages = [_shown(parts, message) for message in conversation.path()]
-        return summary(conversation) | {"messages": messages}
+        siblings = conversation.siblings()
+        messages = [
+            _shown(parts, message, siblings[message.parent, message.role])
+            for message in conversation.path()
+        ]
+        about = summary(conversation) | {"settings": conversation.settings}
+        return about | {"messages": messages}
 
     @blueprint.patch("/api/conversations/<conversation_id>")
-    def rename_conversation(conversation_id: str) -> ResponseReturnValue:
-        title = title_given()
-        if title is None:
-            raise InvalidRequest("Send the new title.", param="title")
-        conversation = store.rename(owner(), conversation_id, title)
-        publish("renamed", conversation.id, conversation.title)
-        return summary(conversation)
+    def change_conversation(conversation_id: str) -> ResponseReturnValue:
+        body = body_of("title", "leaf", "settings")
+        if not body:
+            raise InvalidRequest("Send a title, a leaf or settings.", param="title")
+        conversation = store.change(owner(), conversation_id, **body)
+        if "title" in body:
+            publish("renamed", conversation.id, conversation.title)
+        if len(body) > ("title" in body):
+            publish("changed", conversation.id, conversation.title)
+        return summary(conversation) | {"settings": conversation.settings}
 
     @blueprint.delete("/api/conversations/<conversation_id>")
     def delete_conversation(conversation_id: str) -> ResponseReturnValue:
-        for answer_id in store.delete(owner(), conversation_id):
-            if answer := parts.answers.find(answer_id):
-                parts.answers.stop(answer)
-                parts.answers.discard(answer, NotFound("This conversation was deleted."))
+        parts.service.forget(store.delete(owner(), conversation_id))
         publish("deleted", conversation_id, None)
         return "", 204
 
 
-def _cursor() -> int | None:
-    given = request.args.get("cursor")
-    if given is None:
-        return None
-    if not (given.isascii() and given.isdecimal() and len(given) < 19):
-        raise InvalidRequest("This cursor was not given by us.", param="cursor")
-    return int(given)
+def _check_id(name: str, value: Any) -> None:
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise InvalidRequest(f"{name} is not an id.", param=name)
+
+
+def _settings(given: Any, settings: Settings) -> dict[str, Any]:
+    """A conversation's settings, checked as those of one question are; None removes one."""
+    if not isinstance(given, dict):
+        raise InvalidRequest("settings must be an object.", param="settings")
+    refuse_unknown(given, SETTINGS)
+    fields = {name: value for name, value in given.items() if name != "system_prompt"}
+    chat_request({"message": "a question"} | fields, settings)
+    if (prompt := given.get("system_prompt")) is not None:
+        text_field("system_prompt", prompt, settings.message_max_chars)
+    return dict(given)
 
 
 def _limit() -> int:
@@ -85,6 +112,15 @@ def _limit() -> int:
     if not known or not 1 <= int(given) <= PAGE_MOST:
         raise InvalidRequest(f"limit is a number from 1 to {PAGE_MOST}.", param="limit")
     return int(given)
+
+
+def _query() -> str | None:
+    given = request.args.get("q", "").strip()
+    if len(given) > QUERY_MAX_CHARS:
+        raise InvalidRequest(
+            f"q has {len(given)} characters; {QUERY_MAX_CHARS} are allowed.", param="q"
+        )
+    return given or None
 
 
 def summary(conversation: Conversation) -> dict[str, Any]:
@@ -97,10 +133,12 @@ def summary(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def _shown(parts: Parts, message: Message) -> dict[str, Any]:
-    """A message; that of a running answer as far as it is written."""
+def _shown(parts: Parts, message: Message, siblings: list[str]) -> dict[str, Any]:
+    """A message; that of an answer that is being written here as far as it is."""
     shown = {
         "id": message.id,
+        "parent": message.parent,
+        "siblings": siblings,
         "role": message.role,
         "content": message.content,
         "reasoning": message.reasoning,
@@ -112,7 +150,7 @@ def _shown(parts: Parts, message: Message) -> dict[str, Any]:
         "error": message.error,
         "created_at": timestamp(message.created_at),
     }
-    answer = parts.answers.find(message.id)
+    answer = parts.service.answers.find(message.id)
     if answer and answer.running:
         _, fields = answer.snapshot()
         text = {"content": fields["text"], "reasoning": fields["reasoning"]}

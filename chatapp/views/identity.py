@@ -1,22 +1,51 @@
 """Who is asking, and from where."""
 
+import logging
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, g, request, url_for
+from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 
+from .. import owners
+from ..blocking import StallWatch
 from ..config import Settings
-from ..errors import CrossSite
+from ..connections import cooperative
+from ..errors import CrossSite, InvalidRequest, NotSignedIn
+from ..tickets import Tickets
 from ..visitors import COOKIE, COOKIE_MAX_AGE, Visitors
+
+logger = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def register(blueprint: Blueprint, settings: Settings, visitors: Callable[[], Visitors]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """How one chat knows its owners."""
+
+    chat: str
+    """The chat's name."""
+    settings: Settings
+    log_in: Callable[[], Callable[[], object] | None]
+    """The application's own function, which tells who has signed in; None: there is none."""
+    watch: StallWatch
+    visitors: Callable[[], Visitors]
+    tickets: Callable[[], Tickets]
+
+
+def register(blueprint: Blueprint, identity: Identity) -> None:
     """Guard a blueprint's routes against other sites, and send new visitors their cookie."""
+    settings = identity.settings
+    warn = _Once(_warn_of_threads)
 
     @blueprint.before_request
     def guard() -> Response | None:
-        g.chatapp_visitors = visitors
+        warn()
+        g.chatapp_identity = identity
+        # A request that the application makes inside of another one has its own owner.
+        g.pop("chatapp_owner", None)
         if request.method == "OPTIONS":
             return Response(status=204)
         if request.method not in SAFE_METHODS:
@@ -27,10 +56,10 @@ def register(blueprint: Blueprint, settings: Settings, visitors: Callable[[], Vi
     def finish(response: Response) -> Response:
         if cookie := g.pop("chatapp_cookie", None):
             response.set_cookie(
-                COOKIE,
+                cookie_name(identity.chat),
                 cookie,
                 max_age=COOKIE_MAX_AGE,
-                path=url_for("chatapp.page"),
+                path=url_for(".page"),
                 secure=request.is_secure,
                 httponly=True,
                 samesite="Lax",
@@ -41,14 +70,99 @@ def register(blueprint: Blueprint, settings: Settings, visitors: Callable[[], Vi
 
 
 def owner() -> str:
-    """The owner of what this request makes and reads; a new one for who was never here."""
+    """The owner of what this request makes and reads; a new one for who was never here.
+
+    :raises NotSignedIn: the application's log-in names nobody.
+    """
     if "chatapp_owner" not in g:
-        visitors: Visitors = g.chatapp_visitors()
-        known = visitors.read(request.cookies.get(COOKIE, ""))
-        if known is None:
-            known, g.chatapp_cookie = visitors.new()
-        g.chatapp_owner = known
+        g.chatapp_owner = _owner(g.chatapp_identity)
     return str(g.chatapp_owner)
+
+
+def counted_as() -> str | None:
+    """Whose questions are counted; None: the owner's, who is known."""
+    return f"address:{request.remote_addr}" if "chatapp_cookie" in g else None
+
+
+def ticket(answer_id: str) -> str | None:
+    """A ticket for reading one answer from another origin, which sends no cookie; else None."""
+    identity: Identity = g.chatapp_identity
+    if request.headers.get("Origin") not in identity.settings.cors_origins:
+        return None
+    return identity.tickets().issue(answer_id, owner())
+
+
+def reader_of(answer_id: str) -> str:
+    """The owner who may read an answer's events: by a ticket, or as `owner`."""
+    identity: Identity = g.chatapp_identity
+    if given := request.args.get("ticket"):
+        if named := identity.tickets().read(given, answer_id):
+            return named
+        raise NotSignedIn("This ticket is not valid, or not any more. Ask for the answer again.")
+    return owner()
+
+
+def cookie_name(chat: str) -> str:
+    """Each chat has a cookie of its own."""
+    return COOKIE if chat == "chatapp" else f"{COOKIE}_{chat}"
+
+
+def _owner(identity: Identity) -> str:
+    log_in = identity.log_in() or _flask_login(current_app)
+    if log_in is not None:
+        user = identity.watch.call(log_in)
+        if user is not None:
+            return owners.user(identity.chat, _user_id(user))
+        if identity.log_in() is not None or identity.settings.login_required:
+            raise NotSignedIn("Sign in to go on.")
+    elif identity.settings.login_required:
+        raise NotSignedIn("Sign in to go on.")
+    visitors = identity.visitors()
+    known = visitors.read(request.cookies.get(cookie_name(identity.chat), ""))
+    if known is None:
+        known, g.chatapp_cookie = visitors.new()
+    return owners.visitor(identity.chat, known)
+
+
+def _user_id(user: object) -> str:
+    """:raises InvalidRequest: a log-in's id that can't be kept."""
+    name = str(user)
+    if not 0 < len(name) <= owners.ID_MOST or "\0" in name:
+        raise InvalidRequest(f"A user's id has 1 to {owners.ID_MOST} characters.")
+    return name
+
+
+def _flask_login(app: Flask) -> Callable[[], object] | None:
+    """Who has signed in by Flask-Login, where the application uses it."""
+    module = sys.modules.get("flask_login")
+    if module is None or not hasattr(app, "login_manager"):
+        return None
+
+    def signed_in() -> object:
+        user = module.current_user
+        return user.get_id() if user and user.is_authenticated else None
+
+    return signed_in
+
+
+class _Once:
+    """Calls a function the first time."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __call__(self) -> None:
+        if self._function is not None:
+            function, self._function = self._function, None
+            function()
+
+
+def _warn_of_threads() -> None:
+    if not cooperative():
+        logger.warning(
+            "This server keeps a thread for each open stream, so it can serve only as many readers "
+            "as it has threads. For more, run it by: gunicorn -k gevent"
+        )
 
 
 def _refuse_other_sites(settings: Settings) -> None:
@@ -59,7 +173,10 @@ def _refuse_other_sites(settings: Settings) -> None:
     origin = request.headers.get("Origin")
     if origin in settings.cors_origins:
         return
-    if request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+    site = request.headers.get("Sec-Fetch-Site")
+    # A browser that is older than this header says at least the origin.
+    elsewhere = site is None and origin and urlsplit(origin).netloc != request.host
+    if site in ("cross-site", "same-site") or elsewhere:
         raise CrossSite("This request comes from another site, which is not allowed to make it.")
 
 

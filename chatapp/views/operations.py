@@ -18,7 +18,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.get("/readyz")
     def readyz() -> ResponseReturnValue:
         try:
-            if parts.answers.leaving or parts.push.leaving:
+            if parts.service.answers.leaving or parts.service.push.leaving:
                 raise ShuttingDown("This worker is going down.")
             parts.upstream.check_configured()
         except ChatAppError as error:
@@ -27,4 +27,4 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.get("/metrics")
     def metrics() -> ResponseReturnValue:
-        return Response(exposition(parts.answers), content_type="text/plain; version=0.0.4")
+        return Response(exposition(parts.service), content_type="text/plain; version=0.0.4")

@@ -1,5 +1,8 @@
 """The chat page, the models it may offer, and its push channel."""
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any, Final
 
 from flask import Blueprint, Response, render_template, request, url_for
@@ -26,6 +29,27 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "trusted-types 'none'",
     )
 )
+STATIC: Final = Path(__file__).parent.parent / "static"
+MODULES: Final = sorted(path.name for path in STATIC.glob("*.js"))
+TEMPLATES: Final = Path(__file__).parent.parent / "templates" / "chatapp"
+LANGUAGES: Final = {"en": "English", "zh-CN": "简体中文"}
+TEXTS: Final[dict[str, dict[str, Any]]] = {
+    tag: json.loads((TEMPLATES / f"texts.{tag}.json").read_text("utf-8")) for tag in LANGUAGES
+}
+"""What the page says, by language: `page` goes into the HTML, `script` to the script."""
+SHORTCUTS: Final = (
+    ("Enter", "keySend"),
+    ("Shift Enter", "keyLine"),
+    ("↑", "keyEdit"),
+    ("Ctrl/⌘ Enter", "keySendEdit"),
+    ("Esc", "keyStop"),
+    ("Shift Esc", "keyFocus"),
+    ("Ctrl/⌘ Shift O", "keyNew"),
+    ("Ctrl/⌘ K", "keySearch"),
+    ("Ctrl/⌘ Shift S", "keyToggle"),
+    ("Ctrl/⌘ Shift C", "keyCopy"),
+    ("Ctrl/⌘ /", "keyHelp"),
+)
 LOCAL_NOTICE: Final = "Local demo model; set OPENAI_API_KEY for a real one."
 
 
@@ -37,13 +61,30 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     def page(conversation_id: str | None = None) -> ResponseReturnValue:
         del conversation_id  # The page's script reads it from the address.
         owner()
-        html = render_template("chatapp/page.html", urls=_urls(), title=parts.settings.title)
-        response = Response(html)
-        response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "same-origin"
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        title = parts.settings.title
+        return _html("chatapp/page.html", urls=_urls(), title=title, modules=MODULES)
+
+    @blueprint.get("/api/page")
+    def chat_box() -> ResponseReturnValue:
+        """What `<chat-box>` is made of, in the reader's language."""
+        language = _language(request.args.get("lang", ""))
+        texts = TEXTS[language]
+        config = {
+            "title": parts.settings.title,
+            "urls": _urls(),
+            "visitor": hashlib.sha256(owner().encode()).hexdigest()[:16],
+            "message_max_chars": parts.settings.message_max_chars,
+        }
+        return _html(
+            "chatapp/chat.html",
+            language=language,
+            is_page="page" in request.args,
+            languages=LANGUAGES,
+            t=texts["page"],
+            texts=texts["script"],
+            config=config,
+            shortcuts=SHORTCUTS,
+        )
 
     @blueprint.get("/api/models")
     def list_models() -> ResponseReturnValue:
@@ -60,7 +101,25 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.get("/api/events")
     def push_events() -> ResponseReturnValue:
         cursor = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-        return stream(parts, PushReader(parts.push, owner(), cursor))
+        return stream(parts, PushReader(parts.service.push, owner(), cursor))
+
+
+def _html(template: str, **context: Any) -> Response:
+    response = Response(render_template(template, **context))
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _language(wanted: str) -> str:
+    """The first of the wanted languages (BCP 47 tags, by commas) that there is, else English."""
+    for tag in wanted.lower().split(","):
+        for language in LANGUAGES:
+            if language[:2] == tag.strip()[:2]:
+                return language
+    return "en"
 
 
 def _models(ids: list[str], code: str | None = None, message: str | None = None) -> dict[str, Any]:
@@ -73,14 +132,14 @@ def _models(ids: list[str], code: str | None = None, message: str | None = None)
 
 def _urls() -> dict[str, str]:
     """Where the page's script finds things; those that end in `/` want an id behind them."""
-    answers = url_for("chatapp.read_answer", answer_id="-")
-    conversation = url_for("chatapp.page", conversation_id="-")
+    answers = url_for(".read_answer", answer_id="-")
+    conversation = url_for(".page", conversation_id="-")
     return {
-        "page": url_for("chatapp.page"),
+        "page": url_for(".page"),
         "conversation_page": conversation[:-1],
-        "chat": url_for("chatapp.start_answer"),
+        "chat": url_for(".start_answer"),
         "answers": answers[:-1],
-        "conversations": url_for("chatapp.list_conversations"),
-        "models": url_for("chatapp.list_models"),
-        "push": url_for("chatapp.push_events"),
+        "conversations": url_for(".list_conversations"),
+        "models": url_for(".list_models"),
+        "push": url_for(".push_events"),
     }

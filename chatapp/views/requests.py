@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flask import request
@@ -11,6 +10,7 @@ from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestEntityToo
 from ..config import Settings
 from ..connections import body_deadline, socket_of
 from ..errors import BodyTooLarge, InvalidRequest, NotJSON, UnknownField
+from ..starting import ChatRequest
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
 MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
@@ -18,20 +18,6 @@ ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 EFFORT: Final = re.compile(r"[a-z]{1,16}", re.ASCII)
 NESTED_MOST: Final = 16
 KEY: Final = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
-
-
-@dataclass(kw_only=True)
-class ChatRequest:
-    """The body of `POST /api/chat`. Either `message`, `messages` or `regenerate` is there."""
-
-    message: str | None = None
-    messages: list[dict[str, Any]] | None = None
-    conversation_id: str | None = None
-    regenerate: str | None = None
-    edit: str | None = None
-    model: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    """`temperature`, `top_p`, `max_tokens`, `reasoning_effort`, as far as they are given."""
 
 
 def json_body(settings: Settings) -> dict[str, Any]:

@@ -1,0 +1,212 @@
+"""What an event log does, whatever keeps it: the answers of all workers, as all workers see them.
+
+An answer's log is written by one worker at a time. Whoever takes an answer over raises its epoch,
+and from then on nothing of the former writer gets in: that is the fence. A log only grows at its
+end, so it has neither gaps nor overlaps.
+"""
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+RUNNING: Final = frozenset({"pending", "streaming"})
+"""Statuses of an answer that is not over yet."""
+READ_MOST: Final = 4 << 20
+ORPHANS_MOST: Final = 1000
+PUBLISHED_MOST: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What every worker knows of an answer."""
+
+    id: str
+    owner: str
+    key: str | None
+    """The idempotency key; with the owner it stands for one answer."""
+    conversation_id: str | None
+    model: str | None
+    created_at: float
+    """Unix time, in seconds."""
+    writer: str | None
+    """The worker that writes it; None: free to take."""
+    epoch: int
+    """From 1; one more with each change of the writer."""
+    status: str
+    """`pending`, `streaming`, `done`, `failed`, `stopped` or `refused`."""
+    stop: bool
+    """Somebody asked to stop it."""
+    last_event: int
+    """The log's newest event. In a record that is claimed: the last one before the log begins."""
+    request: bytes | None
+    """What to ask the model, for whoever takes over; forgotten when the answer is over."""
+    refusal: bytes | None
+    """Why it never began."""
+
+
+class Segment(NamedTuple):
+    """Consecutive events of one answer, as they go over the wire."""
+
+    answer_id: str
+    epoch: int
+    first: int
+    last: int
+    wire: bytes
+
+
+class State(NamedTuple):
+    """A move in the life of an answer. After one to an end, nothing more is written."""
+
+    answer_id: str
+    epoch: int
+    status: str
+    last_event: int
+    """With an end: the answer's last event, which the log must have reached."""
+
+
+class Post(NamedTuple):
+    """Something to publish."""
+
+    recipient: str | None
+    """The owner it is for; None: everyone."""
+    event: str
+    data: bytes
+
+
+class Publication(NamedTuple):
+    number: int
+    recipient: str | None
+    event: str
+    data: bytes
+    published_at: float
+    """Unix time, in seconds."""
+
+
+class Written(NamedTuple):
+    """What became of a flush."""
+
+    lost: frozenset[str]
+    stops: frozenset[str]
+    numbers: list[int]
+
+
+class EventLog(Protocol):
+    """The answers' records and logs, the workers' signs of life, and what was published.
+
+    :raises StorageUnavailable: from every method, within about 5 s: what keeps the log is away. The
+        outcome is then unknown. Each method may be called again with the same arguments, and works
+        once the storage is back.
+    """
+
+    def claim(self, record: Record) -> Record:
+        """Add a record, unless it is there or its owner's key stands for another answer.
+
+        Of many at the same moment, in all workers, one adds. The record may say any epoch and any
+        `last_event`: a writer whose answer is gone from the log (`write`) claims it again as it
+        was, and its next segment is the one after `last_event`.
+
+        :returns: the one that is stored now; its `id` tells whether it is the one that was given.
+        """
+
+    def add(self, records: Sequence[Record]) -> None:
+        """As `claim` for each of these, which have no keys, all in one go."""
+
+    def find(self, answer_id: str) -> Record | None:
+        """The record as it is now; None: unknown, or forgotten."""
+
+    def write(
+        self,
+        writer: str,
+        segments: Sequence[Segment],
+        states: Sequence[State],
+        posts: Sequence[Post],
+    ) -> Written:
+        """One flush of one worker: all of it together, in one round trip. May be empty.
+
+        A segment goes to the end of its log. One that is there already is skipped. One that begins
+        where another of its epoch begins and goes on beyond the log's end replaces what is there:
+        a flush whose outcome is unknown may be written again, also grown. Segments of one answer
+        are given in their order. Posts of a flush that is written again may be published twice.
+
+        :returns: `lost`: answers of which nothing (more) was taken. `find` tells why: the record is
+            gone; its epoch is another, so the answer has another writer; or it is the same, and
+            the storage has lost events: go on after its `last_event`.
+            `stops`: the running answers of this writer that somebody asked to stop.
+            `numbers`: those of the posts. Over all workers they have no gaps, and whoever sees a
+            number has seen, or can see, all lower ones. They never begin anew.
+        """
+
+    def read(
+        self, cursors: Mapping[str, int], max_bytes: int = READ_MOST
+    ) -> tuple[dict[str, list[Segment]], frozenset[str]]:
+        """What each answer's log has after a cursor, for any number of answers at once.
+
+        The first segment of an answer may begin before its cursor: it is the one that has the next
+        event in it.
+
+        :param max_bytes: of all wire bytes together. What does not fit comes with the next call: of
+            each answer some segments follow each other from the cursor on, or there are none. Those
+            that are far behind don't keep the others waiting. At least one segment is returned if
+            there is one.
+        :returns: by answer, of those that have news; and those that are not there.
+        """
+
+    def request_stop(self, answer_id: str) -> None:
+        """Leave a mark that the writer's next `write` tells of, whoever that is by then."""
+
+    def release(self, answer_id: str, epoch: int) -> None:
+        """Make a running answer free to take. Does nothing when the epoch is another."""
+
+    def refuse(self, answer_id: str, epoch: int, refusal: bytes) -> None:
+        """End a running answer that never began. Does nothing when the epoch is another.
+
+        Its key is free at once, and its record keeps the refusal.
+        """
+
+    def discard(self, answer_ids: Iterable[str]) -> None:
+        """Forget answers, running ones too: records, keys and logs."""
+
+    def beat(self, writer: str) -> dict[str, int]:
+        """Give a sign of life. How many each worker has given."""
+
+    def leave(self, writers: Iterable[str]) -> None:
+        """Forget workers that are gone."""
+
+    def orphans(self, alive: Collection[str]) -> list[Record]:
+        """The running answers that are free, or whose writer is none of these; 1000 at the most."""
+
+    def take(self, answer_id: str, epoch: int, writer: str) -> bool:
+        """Become the writer of a running answer, in the epoch after this one.
+
+        Of several workers one gets True. It gets True again if it calls again, for it may not have
+        learned of the first.
+        """
+
+    def published(self, after: int, limit: int = PUBLISHED_MOST) -> list[Publication]:
+        """The publications after a number, in order."""
+
+    def last_published(self) -> int:
+        """The newest publication's number, also when it is not kept any more; 0: there was none."""
+
+    def tidy(self, answer_age: float, max_bytes: int, post_age: float, posts_kept: int) -> None:
+        """Forget what is old. Answers that run are never touched.
+
+        :param answer_age: seconds since the end of an answer.
+        :param max_bytes: what the logs of ended answers may have together; the ones that ended
+            first go first.
+        :param post_age: seconds since the publication.
+        :param posts_kept: how many publications stay at the most.
+        """
+
+    def close(self) -> None:
+        """Give connections back."""
+
+
+def before_first_post() -> int:
+    """Where a new series of publications begins.
+
+    It is the time in milliseconds. So a storage that has lost all goes on above every number that
+    it ever gave out, and a reader who waits for higher ones misses nothing.
+    """
+    return time.time_ns() // 1_000_000

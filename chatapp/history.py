@@ -1,0 +1,50 @@
+"""How much of a conversation the upstream gets; no I/O."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+BYTES_PER_TOKEN: Final = 4
+"""Of UTF-8; an estimate that holds for every script about equally well."""
+SYSTEM: Final = ("system", "developer")
+
+
+def tokens(message: dict[str, Any]) -> int:
+    """About how many tokens a message has; at least 1."""
+    content = message.get("content")
+    if isinstance(content, list):
+        # What is no text, such as a picture, costs what the model makes of it: nobody knows here.
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+    else:
+        texts = [content]
+    size = sum(_bytes(text) for text in texts if isinstance(text, str))
+    return max(-(-size // BYTES_PER_TOKEN), 1)
+
+
+def cut(history: Sequence[dict[str, Any]], budget_tokens: int) -> list[dict[str, Any]]:
+    """The messages in OpenAI's form that fit; the oldest are left out first.
+
+    The system's messages, and everything from the user's last one on, stay whatever they cost.
+    What stays of the others has no gaps, and begins with a user's message.
+    """
+    costs = [tokens(message) for message in history]
+    if sum(costs) <= budget_tokens:
+        return list(history)
+    roles = [message.get("role") for message in history]
+    last = max((i for i, role in enumerate(roles) if role == "user"), default=len(roles) - 1)
+    left = budget_tokens - sum(costs[last:])
+    left -= sum(cost for cost, role in zip(costs[:last], roles, strict=False) if role in SYSTEM)
+    first = last
+    for index in reversed(range(last)):
+        if roles[index] in SYSTEM:
+            continue
+        left -= costs[index]
+        if left < 0:
+            break
+        if roles[index] == "user":
+            first = index
+    kept = [message for message in history[:first] if message.get("role") in SYSTEM]
+    return kept + list(history[first:])
+
+
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,26 @@
+"""Runs the versions that a database lacks, by Alembic."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext, RevisionStep
+from alembic.script import ScriptDirectory
+
+
+def scripts() -> ScriptDirectory:
+    """The versions in this folder."""
+    return ScriptDirectory(str(Path(__file__).parent))
+
+
+def upgrade(connection: sa.Connection, version_table: str) -> None:
+    """All of them, in the transaction that has begun."""
+    versions = scripts()
+
+    def steps(revision: object, _context: MigrationContext) -> list[RevisionStep]:
+        return versions._upgrade_revs("head", revision)  # type: ignore[arg-type]
+
+    with EnvironmentContext(Config(), versions, fn=steps) as environment:
+        environment.configure(connection=connection, version_table=version_table)
+        environment.run_migrations()

@@ -1,0 +1,271 @@
+"""What this worker does with answers: begin one, find one wherever it is written, end, take over.
+
+Between the routes, which know HTTP, and the parts, which know nothing of each other.
+"""
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from .answer import Answer, Moved, Status
+from .answers import INTERRUPTED, Answers
+from .background import Background
+from .bookkeeping import Bookkeeper
+from .config import Settings
+from .errors import Interrupted, NotFound, StorageUnavailable
+from .eventlog import EventLog
+from .events import EventType
+from .hooks import Hooks
+from .journal import Journal
+from .leases import Leases, WorkerId
+from .ledger import Closed
+from .limits import Limits
+from .mirrors import Mirrors
+from .outbox import Outbox
+from .push import PushChannel
+from .starting import ChatRequest, Starter, about
+from .store import Store
+from .takeover import Takeover
+from .tools import Tools
+from .upstream import Upstream
+from .writing import Writing
+
+logger = logging.getLogger(__name__)
+
+TIDY_LEAST: Final = 0.25
+TIDY_MOST: Final = 60.0
+"""Seconds between looks at what is too old."""
+RUNNING: Final = (Status.PENDING, Status.STREAMING)
+
+
+class Service:
+    """The answers of one chat, seen from one worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        upstream: Upstream,
+        log: EventLog,
+        hooks: Hooks,
+        tools: Tools,
+        chat: str,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self.event_log = log
+        self.worker = WorkerId()
+        """Tells this worker's id."""
+        self.outbox = Outbox()
+        self.bookkeeper = Bookkeeper(store.ledger)
+        self.answers = Answers(settings, self._save, self._retired)
+        self._writing = Writing(
+            settings, upstream, self.answers, hooks, tools, self.bookkeeper.call_goes_on
+        )
+        self.mirrors = Mirrors(log, settings)
+        self.journal = Journal(
+            log,
+            self.worker,
+            settings.flush_interval,
+            stopped=self.answers.stop,
+            lost=self.answers.hand_over,
+            wanted=self._wanted,
+            posted=lambda: self.push.wake(),
+        )
+        self.push = PushChannel(settings, log, self.journal.post, chat)
+        takeover = Takeover(
+            settings, store, upstream, self.answers, self.mirrors, self.journal, self._writing
+        )
+        self.leases = Leases(log, self.worker, settings.lease, takeover.adopt, f"{chat}/")
+        limits = Limits(settings, self._running_of, store.ledger.usage_since, chat)
+        self._starter = self._make_starter(upstream, limits)
+        self._housekeeping = Background("housekeeping", self._tidy)
+
+    def _make_starter(self, upstream: Upstream, limits: Limits) -> Starter:
+        return Starter(
+            settings=self._settings,
+            store=self._store,
+            upstream=upstream,
+            log=self.event_log,
+            me=self.worker,
+            answers=self.answers,
+            mirrors=self.mirrors,
+            journal=self.journal,
+            outbox=self.outbox,
+            bookkeeper=self.bookkeeper,
+            push=self.push,
+            limits=limits,
+            writing=self._writing,
+        )
+
+    def begin(self) -> None:
+        """Be one of the workers from now on. Costs nothing where it is already."""
+        self.leases.begin()
+        self._housekeeping.begin()
+
+    def find(self, owner: str, answer_id: str) -> Answer | None:
+        """An answer of this owner whose log is kept, written here or elsewhere.
+
+        :raises StorageUnavailable:
+        """
+        answer = self.answers.find(answer_id)
+        if answer is None:
+            self.begin()
+            answer = self.mirrors.find(answer_id)
+        return answer if answer and answer.owner == owner else None
+
+    def stop(self, answer: Answer) -> None:
+        """End an answer, whoever writes it; one that is over stays as it is."""
+        if self.answers.find(answer.id) is answer:
+            self.answers.stop(answer)
+        elif answer.running:
+            self.event_log.request_stop(answer.id)
+
+    def forget(self, answer_ids: Iterable[str]) -> None:
+        """End these answers, and have nobody read them any more."""
+        elsewhere = []
+        for answer_id in answer_ids:
+            if answer := self.answers.find(answer_id):
+                self.answers.stop(answer)
+                self.answers.discard(answer, NotFound("This conversation was deleted."))
+                self.journal.forget(answer)
+            else:
+                self.mirrors.drop(answer_id)
+                elsewhere.append(answer_id)
+        if elsewhere:  # Whoever writes one is told by its next flush.
+            self.outbox.do(lambda: self.event_log.discard(elsewhere))
+
+    def start(
+        self,
+        owner: str,
+        asked: ChatRequest,
+        key: str | None = None,
+        *,
+        known_at_once: bool = False,
+        counted_as: str | None = None,
+    ) -> Answer:
+        """As `Starter.start`."""
+        self.begin()
+        return self._starter.start(
+            owner, asked, key, known_at_once=known_at_once, counted_as=counted_as
+        )
+
+    def leave(self) -> None:
+        """Tell every reader to come back elsewhere."""
+        self.push.leave()
+        self.answers.leave()
+        self.mirrors.leave()
+
+    def finish(self, timeout: float) -> None:
+        """End what is still being written here, or leave it to the others; write everything down.
+
+        :param timeout: seconds for all of it.
+        """
+        deadline = time.monotonic() + timeout
+
+        def left() -> float:
+            return max(deadline - time.monotonic(), 0.1)
+
+        given_away: tuple[Answer, ...] = ()
+        if self._settings.takeover == "continue":
+            given_away = self.answers.written
+            for answer in given_away:
+                self.answers.hand_over(answer)
+        else:
+            self.answers.interrupt()
+            self.answers.join(left() / 2)
+        self.outbox.join(left() / 2)
+        self.bookkeeper.close(left() / 2)
+        self.journal.close(left() / 2)
+        with contextlib.suppress(StorageUnavailable):  # The others find out by our silence.
+            for answer in given_away:
+                self.event_log.release(answer.id, answer.epoch)
+            self.leases.leave(left())
+
+    def _running_of(self, owner: str) -> int:
+        """How many answers of an owner are being written, without the one in hand."""
+        begun = (answer for answer in self.answers.written if answer.log.last)
+        here = sum(answer.owner == owner for answer in begun)
+        try:
+            return max(here, self._store.running_of(owner))
+        except StorageUnavailable:
+            return here
+
+    def _retired(self, answer: Answer) -> None:
+        self.journal.wake()
+        self._writing.ended(answer)
+
+    def _save(self, answer: Answer) -> None:
+        """Keep what an answer has become; called before its last event is written.
+
+        :raises Moved: it is another worker's.
+        """
+        self.journal.confirm(answer)
+        if answer.moved:
+            raise Moved
+        if answer.conversation_id is not None:
+            self.bookkeeper.settle(answer.id)
+            fields = outcome(answer, answer.log.last + 1)
+            self.outbox.do(lambda: self._write_down(answer, fields))
+        else:
+            closed = Closed(answer.id, answer.status, answer.usage, answer.usage_source)
+            self.bookkeeper.call_ends(closed)
+        self.push.publish("answer", about(answer, "finished"), to=answer.owner)
+
+    def _write_down(self, answer: Answer, fields: dict[str, Any]) -> None:
+        if title := self._store.update(answer.id, **fields):
+            renamed = {"action": "renamed", "id": answer.conversation_id, "title": title}
+            self.push.publish("conversation", renamed, to=answer.owner)
+
+    def _wanted(self, answer: Answer) -> bool:
+        """Whether an answer that the event log has forgotten is to be written there anew."""
+        if answer.conversation_id is None:
+            return True
+        try:
+            self._store.answer(answer.owner, answer.id)
+        except NotFound:
+            return False  # Its conversation was deleted.
+        except StorageUnavailable:
+            return True
+        return True
+
+    def _tidy(self) -> float:
+        settings = self._settings
+        self.event_log.tidy(
+            settings.answer_age, settings.eventlog_max_bytes, settings.push_age, settings.push_kept
+        )
+        self._end_forgotten()
+        return min(max(settings.answer_age / 4, TIDY_LEAST), TIDY_MOST)
+
+    def _end_forgotten(self) -> None:
+        """End answers that a conversation waits for, and of which no event log knows.
+
+        Their worker died before it could tell anybody, or an event log in memory died with it.
+        """
+        before = datetime.now(UTC) - timedelta(seconds=2 * TIDY_MOST)
+        for message in self._store.unfinished(before):
+            if self.answers.find(message.id) or self.outbox:
+                continue
+            record = self.event_log.find(message.id)
+            if record is None:
+                error = Interrupted(INTERRUPTED).fields()
+                self._store.update(message.id, status="failed", error=error)
+            elif record.status not in RUNNING and (answer := self.mirrors.load(record)):
+                self._store.update(message.id, **outcome(answer, answer.log.last))
+
+
+def outcome(answer: Answer, last_event: int) -> dict[str, Any]:
+    """What a conversation keeps of an answer that has ended."""
+    return {
+        "content": answer.log.text(),
+        "reasoning": answer.log.text(EventType.REASONING),
+        "status": str(answer.status),
+        "finish_reason": answer.finish_reason,
+        "usage": answer.usage,
+        "usage_source": answer.usage_source,
+        "error": answer.error.fields() if answer.error else None,
+        "last_event": last_event,
+    }

@@ -1,0 +1,91 @@
+// @ts-check
+/**
+ * `<chat-box src="/chat">`: the whole chat as one element, in a shadow of its own.
+ *
+ * `src` says where the chat is mounted, `conversation` which one is opened. `lang` and `theme`
+ * (`light`, `dark`) take these choices from the reader; `sidebar="off"` leaves the list out. With
+ * `history` the chat is the page: it keeps the address, the title and the keyboard shortcuts. What
+ * stands between the tags is shown where the server does not give the chat.
+ */
+
+import { persist, requestPage } from "./api.js";
+import { startChat } from "./chat.js";
+import { element } from "./dom.js";
+
+/** What this visitor has chosen or written; a browser may refuse to keep it. */
+function createMemory(prefix) {
+	return {
+		recall(key) {
+			try {
+				return localStorage.getItem(prefix + key);
+			} catch {
+				return null;
+			}
+		},
+		keep(key, value) {
+			try {
+				if (value) localStorage.setItem(prefix + key, value);
+				else localStorage.removeItem(prefix + key);
+			} catch {}
+		},
+	};
+}
+
+/** One after the other: two first requests at once would make two visitors of one. */
+let asked = Promise.resolve();
+function askForPage(url, signal) {
+	const page = asked.then(() => requestPage(url, signal));
+	asked = page.then(() => {}, () => {});
+	return page;
+}
+
+/** Fills the shadow with what the server has drawn, and brings it to life. */
+async function start(host, shadow, signal) {
+	const choices = createMemory("chat.");
+	const isPage = host.hasAttribute("history");
+	const lang = host.lang || choices.recall("language") || navigator.languages.join();
+	const query = new URLSearchParams({ lang, ...(isPage && { page: "" }) });
+	const url = `${host.getAttribute("src").replace(/\/?$/, "/")}api/page?${query}`;
+	const { body } = await persist(() => askForPage(url, signal), signal);
+	const [script, style, root] = /** @type {any} */ (body.children);
+	const { texts, config } = JSON.parse(script.textContent);
+	await new Promise((resolve) => {
+		style.onload = style.onerror = resolve;
+		shadow.replaceChildren(style);
+	});
+	if (signal.aborted) return;
+	shadow.append(root);
+	const memory = createMemory(`chat.${config.visitor}.`);
+	startChat({ host, root, isPage, texts, config, signal, choices, ...memory });
+}
+
+class ChatBox extends HTMLElement {
+	static observedAttributes = ["src", "conversation", "lang", "theme", "sidebar"];
+	#life = new AbortController();
+
+	connectedCallback() {
+		this.restart();
+	}
+
+	disconnectedCallback() {
+		this.#life.abort();
+	}
+
+	attributeChangedCallback() {
+		if (this.shadowRoot && this.isConnected) this.restart();
+	}
+
+	restart() {
+		this.#life.abort();
+		this.#life = new AbortController();
+		const { signal } = this.#life;
+		const shadow = this.shadowRoot ?? this.attachShadow({ mode: "open" });
+		start(this, shadow, signal).catch((error) => {
+			// What the host has put between the tags is shown instead.
+			if (!signal.aborted) shadow.replaceChildren(element("slot", {}));
+			if (!error.code) throw error;
+		});
+	}
+}
+
+customElements.define("chat-box", ChatBox);

@@ -1,0 +1,99 @@
+"""The tables of the store. Moments are microseconds since 1970, in UTC.
+
+What is declared here and in `eventlog/sql` is what the migrations make; a test compares.
+"""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+metadata: Final = sa.MetaData()
+JSON: Final = sa.JSON(none_as_null=True)
+
+conversations: Final = sa.Table(
+    "chatapp_conversations",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("title", sa.Text),
+    # Whether the title came from the question alone, and the first answer may add to it.
+    sa.Column("draft_title", sa.Boolean, nullable=False),
+    sa.Column("settings", JSON, nullable=False),
+    # The last message of the branch that is shown.
+    sa.Column("leaf", sa.Text),
+    # The answer that is being written.
+    sa.Column("running", sa.Text),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Index("chatapp_conversations_newest", "owner", "updated_at", "id"),
+)
+sa.Index(
+    "chatapp_conversations_running",
+    conversations.c.running,
+    sqlite_where=conversations.c.running.is_not(None),
+    postgresql_where=conversations.c.running.is_not(None),
+)
+
+messages: Final = sa.Table(
+    "chatapp_messages",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column(
+        "conversation_id",
+        sa.Text,
+        sa.ForeignKey("chatapp_conversations.id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    # Counts up in a conversation, in the order of writing.
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("parent", sa.Text),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("content", sa.Text, nullable=False),
+    sa.Column("reasoning", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("model", sa.Text),
+    sa.Column("finish_reason", sa.Text),
+    sa.Column("usage", JSON),
+    sa.Column("usage_source", sa.Text),
+    sa.Column("error", JSON),
+    sa.Column("last_event", sa.Integer, nullable=False),
+    sa.Column("leaf_before", sa.Text),
+    sa.Column("opens", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Index("chatapp_messages_conversation", "conversation_id", "number"),
+)
+
+calls: Final = sa.Table(
+    "chatapp_calls",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("answer_id", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("model", sa.Text),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("ended_at", sa.BigInteger),
+    sa.Column("outcome", sa.Text),
+    sa.Column("usage", JSON),
+    sa.Column("usage_source", sa.Text),
+    sa.Column("total_tokens", sa.Integer, nullable=False),
+    sa.Index("chatapp_calls_answer", "answer_id"),
+    sa.Index("chatapp_calls_owner", "owner", "started_at"),
+    sa.Index("chatapp_calls_started", "started_at"),
+)
+
+
+def micros(moment: datetime | None = None) -> int:
+    """A moment as the tables have it; None: the present one."""
+    if moment is None:
+        return time.time_ns() // 1000
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def moment_of(count: int) -> datetime:
+    """The moment that a table means."""
+    # Exact: in this century a float of seconds is finer than a microsecond.
+    return datetime.fromtimestamp(count / 1_000_000, UTC)
