@@ -93,6 +93,37 @@ class Answer:
     The fields are for reading; the methods move the answer on.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_chars",
+        "_lock",
+        "_max_chars",
+        "_splitters",
+        "accepted",
+        "cancellation",
+        "conversation_id",
+        "created_at",
+        "ended_at",
+        "epoch",
+        "error",
+        "finish_reason",
+        "id",
+        "key",
+        "log",
+        "model",
+        "moved",
+        "owner",
+        "provisional",
+        "readers",
+        "request",
+        "settled",
+        "status",
+        "unread_since",
+        "usage",
+        "usage_source",
+        "verdict",
+    )
+
     def __init__(
         self, owner: str, log: LiveLog, max_chars: int, answer_id: str | None = None
     ) -> None:

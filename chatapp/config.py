@@ -92,6 +92,9 @@ class Settings:
         "chat uses werkzeug's `ProxyFix` itself.",
         minimum=0,
     )
+    operations: bool = option(
+        True, "Serve `/healthz`, `/readyz` and `/metrics`; an application may have its own."
+    )
     cors_origins: tuple[str, ...] = option(
         (), "Origins of other sites whose pages may use the API, separated by commas."
     )
@@ -102,7 +105,10 @@ class Settings:
         "(no other worker finds them); unset: the database.",
     )
     flush_interval: float = option(
-        0.2, "Seconds between writes of running answers to the event log.", minimum=0.01
+        0.2,
+        "Seconds between writes of running answers to the event log; with hundreds of them more, "
+        "up to 0.5.",
+        minimum=0.01,
     )
     poll_interval: float = option(
         0.1, "Seconds between looks at what other workers have written.", minimum=0.01

@@ -261,7 +261,7 @@ def _blueprint(
         log_in=log_in,
         watch=watch,
         visitors=functools.cache(lambda: Visitors(secret())),
-        tickets=functools.cache(lambda: Tickets(secret(), parts.settings.ticket_age)),
+        tickets=functools.cache(lambda: Tickets(secret(), parts.settings.ticket_age, name)),
     )
     identity.register(blueprint, who)
     for views in (chat, conversations, page, operations):

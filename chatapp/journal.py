@@ -10,42 +10,29 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 from .answer import Answer, Status
 from .background import Background
+from .batches import RUNNING, Batch, Entry
 from .errors import StorageUnavailable
-from .eventlog import EventLog, Post, Record, Segment, State, Written
-from .segments import news, record_of
+from .eventlog import EventLog, Post, Written
+from .segments import record_of
 
 logger = logging.getLogger(__name__)
 
 BATCH_MOST: Final = 8 << 20
 """Bytes of one flush; what is more comes with the next."""
+GATHERED_FOR: Final = 0.02
+"""Seconds in which beginnings, ends and publications are gathered for one batch."""
+EACH: Final = 0.001
+PAUSE_MOST: Final = 0.5
+"""Seconds between flushes for each answer, and for all of them."""
 POSTS_MOST: Final = 10_000
 """Publications that wait while the event log is away."""
-RUNNING: Final = frozenset({Status.PENDING, Status.STREAMING})
 CONFIRMED_FOR: Final = 1.0
 """Seconds for which an answer is surely ours after a flush; less than any lease."""
-
-
-@dataclass(slots=True, eq=False)
-class _Entry:
-    answer: Answer
-    record: Record | None
-    """To be claimed before anything is written; None: that is done."""
-    cursor: int = 0
-    """The last event that is in the event log."""
-    status: str = Status.PENDING
-    """The last status that is there."""
-    confirmed_at: float = field(default_factory=time.monotonic)
-    """Monotonic seconds at which the event log was known to take it for ours."""
-
-    @property
-    def urgent(self) -> bool:
-        """Whether others are to learn at once that it began, or has ended."""
-        return self.record is not None or self.answer.ended_at is not None
 
 
 class Journal:
@@ -77,13 +64,15 @@ class Journal:
         self._wanted = wanted
         self._posted = posted
         self._lock = threading.Lock()
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._posts: list[Post] = []
         self._forgotten: list[str] = []
         self._background = Background("event log", self._work)
         self._flushing = threading.Lock()
         self._due_at = 0.0
         """Monotonic seconds of the next flush of everything."""
+        self._urgent_at = 0.0
+        """Monotonic seconds before which nothing is urgent."""
 
     @property
     def behind(self) -> int:
@@ -103,7 +92,7 @@ class Journal:
         """
         with self._lock:
             record = None if claimed else record_of(answer, self._me())
-            self._entries[answer.id] = _Entry(answer, record, cursor)
+            self._entries[answer.id] = Entry(answer, record, cursor)
         self._background.wake()
 
     def claim(self, answer: Answer) -> None:
@@ -169,15 +158,19 @@ class Journal:
         :returns: seconds to the next flush; None: nothing is being written.
         :raises StorageUnavailable: nothing is lost; try again.
         """
-        self._due_at = time.monotonic() + self._interval
+        # With many answers a batch costs more than it is worth to be quick.
+        pause = min(max(self._interval, len(self._entries) * EACH), max(self._interval, PAUSE_MOST))
+        self._due_at = time.monotonic() + pause
         return self._flush(urgent=False)
 
     def _work(self) -> float | None:
         """Flush everything when it is time, and between what somebody waits for."""
         if time.monotonic() >= self._due_at:
             return self.flush()
-        pause = self._flush(urgent=True)
-        return pause and max(min(pause, self._due_at - time.monotonic()), 0.001)
+        if (wait := self._urgent_at - time.monotonic()) > 0:
+            return wait  # What others start meanwhile goes in the same batch.
+        self._urgent_at = time.monotonic() + GATHERED_FOR
+        return self._flush(urgent=True)
 
     def _flush(self, urgent: bool) -> float | None:
         heard: list[tuple[Callable[[Answer], None], Answer]] = []
@@ -199,9 +192,11 @@ class Journal:
                 tell(answer)
         if more:
             return 0.0
-        return self._interval if self._entries or self._posts or self._forgotten else None
+        if not (self._entries or self._posts or self._forgotten):
+            return None
+        return max(min(self._interval, self._due_at - time.monotonic()), 0.001)
 
-    def _claim(self, entries: list[_Entry]) -> None:
+    def _claim(self, entries: list[Entry]) -> None:
         new = [entry for entry in entries if entry.record and entry.record.key is None]
         if new:
             self._log.add([entry.record for entry in new if entry.record])
@@ -215,33 +210,29 @@ class Journal:
                 entry.record = None
 
     def _write(
-        self, entries: list[_Entry], heard: list[tuple[Callable[[Answer], None], Answer]]
+        self, entries: list[Entry], heard: list[tuple[Callable[[Answer], None], Answer]]
     ) -> bool:
         """Write a batch; whether there is more than went into it."""
-        if not entries and not self._posts:
+        if not self._entries and not self._posts:
             return False
-        segments: list[Segment] = []
-        states: list[State] = []
-        cursors: dict[str, int] = {}
-        size = 0
+        batch = Batch()
         for entry in entries:
-            if size > BATCH_MOST:
+            if batch.size > BATCH_MOST:
                 break
-            size += self._collect(entry, segments, states, cursors)
+            batch.collect(entry)
         asked_at = time.monotonic()
-        written = self._send(segments, states)
+        written = self._send(batch)
         for entry in entries:
-            if entry.answer.id in cursors and entry.answer.id not in written.lost:
+            if entry.answer.id in batch.cursors and entry.answer.id not in written.lost:
                 entry.confirmed_at = asked_at
-        statuses = {state.answer_id: state.status for state in states}
-        self._settle(entries, cursors, statuses, written, heard)
-        return size > BATCH_MOST
+        self._settle(entries, batch, written, heard)
+        return batch.size > BATCH_MOST
 
-    def _send(self, segments: list[Segment], states: list[State]) -> Written:
+    def _send(self, batch: Batch) -> Written:
         with self._lock:
             posts, self._posts = self._posts, []
         try:
-            written = self._log.write(self._me(), segments, states, posts)
+            written = self._log.write(self._me(), batch.segments, batch.states, posts)
         except BaseException:
             with self._lock:
                 self._posts[:0] = posts
@@ -250,36 +241,10 @@ class Journal:
             self._posted()
         return written
 
-    def _collect(
-        self,
-        entry: _Entry,
-        segments: list[Segment],
-        states: list[State],
-        cursors: dict[str, int],
-    ) -> int:
-        """Add what is new of one answer; its bytes."""
-        answer = entry.answer
-        # Asked first: of an answer that is over, no event comes after what is read then.
-        over = answer.ended_at is not None
-        if over and answer.provisional:
-            return 0
-        size, cursor = 0, entry.cursor
-        if answer.log.last > cursor:
-            for segment in news(answer, cursor):
-                segments.append(segment)
-                size += len(segment.wire)
-                cursor = segment.last
-            cursors[answer.id] = cursor
-        status = answer.status if over else Status.STREAMING if answer.accepted else entry.status
-        if status != entry.status:
-            states.append(State(answer.id, answer.epoch, status, cursor))
-        return size
-
     def _settle(
         self,
-        entries: list[_Entry],
-        cursors: dict[str, int],
-        statuses: dict[str, str],
+        entries: list[Entry],
+        batch: Batch,
         written: Written,
         heard: list[tuple[Callable[[Answer], None], Answer]],
     ) -> None:
@@ -290,14 +255,15 @@ class Journal:
                 if self._is_lost(entry):
                     heard.append((self._lost, answer))
                 continue
-            entry.cursor = cursors.get(answer.id, entry.cursor)
-            entry.status = statuses.get(answer.id, entry.status)
+            entry.cursor = batch.cursors.get(answer.id, entry.cursor)
+            entry.status = batch.statuses.get(answer.id, entry.status)
             if entry.status not in RUNNING:
                 self._drop(entry)
-            elif answer.id in written.stops:
-                heard.append((self._stopped, answer))
+        for answer_id in written.stops:
+            if stopped := self._entries.get(answer_id):
+                heard.append((self._stopped, stopped.answer))
 
-    def _is_lost(self, entry: _Entry) -> bool:
+    def _is_lost(self, entry: Entry) -> bool:
         """Why the event log does not take an answer from us: was it set back, or are we done?"""
         answer = entry.answer
         known = self._log.find(answer.id)
@@ -313,7 +279,7 @@ class Journal:
         self._drop(entry)
         return True
 
-    def _drop(self, entry: _Entry) -> None:
+    def _drop(self, entry: Entry) -> None:
         with self._lock:
             if self._entries.get(entry.answer.id) is entry:
                 del self._entries[entry.answer.id]

@@ -21,13 +21,14 @@ class Tickets:
 
     :param secret: signs them.
     :param age: seconds that a ticket is good.
+    :param chat: the chat's name; the tickets of another one, with the same secret, are not ours.
     """
 
-    def __init__(self, secret: str, age: int) -> None:
+    def __init__(self, secret: str, age: int, chat: str = "") -> None:
         self._age = age
         self._serializer = URLSafeTimedSerializer(
             secret,
-            salt="chatapp.ticket",
+            salt=f"chatapp.ticket.{chat}",
             # 48 bytes are 64 characters of base64 with no bit to spare: with another length, some
             # characters could be changed and the signature would still be read as the same.
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha384},

@@ -17,6 +17,7 @@ signal handlers; a test fails if they change.
 import gc
 import logging
 import signal
+import sys
 import time
 import weakref
 from typing import Any, Final, Self
@@ -35,6 +36,9 @@ FAREWELL: Final = 1.0
 SAVE_SECONDS: Final = 2.0
 GC_THRESHOLD: Final = 50_000
 """Objects that may be made, less those that were freed, before the collector looks."""
+SWITCH_SECONDS: Final = 0.0005
+"""How long a native thread, such as one that writes to the database, may keep the interpreter while
+the thread of the streams wants it. Python's own 5 ms would be waited for at each system call."""
 
 _chats: "weakref.WeakSet[Parts]" = weakref.WeakSet()
 
@@ -51,6 +55,7 @@ def attach(worker: Any) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
+    sys.setswitchinterval(SWITCH_SECONDS)
     _log_beside_gunicorn(worker.log.error_log)
     Drain(worker)
     handle = worker.handle

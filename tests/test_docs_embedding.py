@@ -192,14 +192,15 @@ def test_two_chats_share_nothing(embed: Embed, upstream: FakeUpstream) -> None:
 
 
 @contextmanager
-def other_site(folder: Path) -> Iterator[str]:
-    """A web server of another site; its origin."""
+def other_origin(folder: Path, host: str) -> Iterator[str]:
+    """A web server of another origin, which it yields."""
+    folder.mkdir()
     (folder / "index.html").write_text('<!doctype html><link rel="icon" href="data:,">')
     handler = functools.partial(QuietHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://localhost:{server.server_port}"
+        yield f"http://{host}:{server.server_port}"
         server.shutdown()
         thread.join()
 
@@ -213,8 +214,7 @@ def test_a_page_of_another_origin_asks_and_reads_by_its_ticket(
     embed: Embed, upstream: FakeUpstream, visits: Visits, tmp_path: Path
 ) -> None:
     heading = "Let pages of other origins in"
-    (tmp_path / "site").mkdir()
-    with other_site(tmp_path / "site") as origin:
+    with other_origin(tmp_path / "site", "localhost") as origin:
         url = embed(code(heading).replace("https://shop.example", origin)).url
         page = visits.open(origin)
         program = f"""async ([chat, text]) => {{
@@ -228,6 +228,30 @@ def test_a_page_of_another_origin_asks_and_reads_by_its_ticket(
         upstream.script = break_off
         with pytest.raises(Error, match="broke"):
             page.evaluate(program, [f"{url}/chat", "Break off"])
+        visits.close()
+
+
+def test_a_page_of_the_same_site_has_its_conversations_and_can_stop(
+    embed: Embed, upstream: FakeUpstream, visits: Visits, tmp_path: Path
+) -> None:
+    upstream.script = by_hand
+    with other_origin(tmp_path / "site", "127.0.0.1") as origin:
+        source = code("Let pages of other origins in").replace("https://shop.example", origin)
+        page = visits.open(origin)
+        chat = f"{embed(source).url}/chat"
+        program = """async ([url, method, body]) => {
+          const headers = { "Content-Type": "application/json" };
+          const reply = await fetch(url, { method, headers, body, credentials: "include" });
+          return [reply.status, await reply.json()];
+        }"""
+        question = [f"{chat}/api/chat", "POST", '{"message": "Stop me"}']
+        status, reply = page.evaluate(program, question)
+        assert status == 202
+        stop = [chat.removesuffix("/chat") + reply["stop"], "POST", None]
+        assert page.evaluate(program, stop)[0] == 202
+        assert upstream.call("Stop me").wait_closed()
+        listed = page.evaluate(program, [f"{chat}/api/conversations", "GET", None])
+        assert len(listed[1]["conversations"]) == 1
         visits.close()
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 
@@ -12,7 +13,7 @@ from .. import owners
 from ..blocking import StallWatch
 from ..config import Settings
 from ..connections import cooperative
-from ..errors import CrossSite, InvalidRequest, NotSignedIn
+from ..errors import ConfigError, CrossSite, NotSignedIn
 from ..tickets import Tickets
 from ..visitors import COOKIE, COOKIE_MAX_AGE, Visitors
 
@@ -93,13 +94,10 @@ def ticket(answer_id: str) -> str | None:
 
 
 def reader_of(answer_id: str) -> str:
-    """The owner who may read an answer's events: by a ticket, or as `owner`."""
+    """The owner who may read an answer's events: by a ticket that is good yet, or as `owner`."""
     identity: Identity = g.chatapp_identity
-    if given := request.args.get("ticket"):
-        if named := identity.tickets().read(given, answer_id):
-            return named
-        raise NotSignedIn("This ticket is not valid, or not any more. Ask for the answer again.")
-    return owner()
+    given = request.args.get("ticket")
+    return (given and identity.tickets().read(given, answer_id)) or owner()
 
 
 def cookie_name(chat: str) -> str:
@@ -125,11 +123,26 @@ def _owner(identity: Identity) -> str:
 
 
 def _user_id(user: object) -> str:
-    """:raises InvalidRequest: a log-in's id that can't be kept."""
+    """:raises ConfigError: what the log-in returns can't name an owner."""
+    # Not any object: the text of one often differs from request to request. And False is nobody.
+    if isinstance(user, bool) or not isinstance(user, str | int | UUID):
+        raise ConfigError(
+            f"The log-in returned a {type(user).__name__}. Return the user's id, a text or a "
+            "number, or None for who has not signed in."
+        )
     name = str(user)
-    if not 0 < len(name) <= owners.ID_MOST or "\0" in name:
-        raise InvalidRequest(f"A user's id has 1 to {owners.ID_MOST} characters.")
+    if not 0 < len(name) <= owners.ID_MOST or not _kept_as_it_is(name):
+        raise ConfigError(
+            f"The log-in returned an id that can't be kept. One has 1 to {owners.ID_MOST} whole "
+            f"characters, none of them NUL, and does not begin with {owners.VISITOR!r}."
+        )
     return name
+
+
+def _kept_as_it_is(name: str) -> bool:
+    """Whether a database keeps this id, and no hook takes it for a visitor's."""
+    half = any("\ud800" <= character <= "\udfff" for character in name)
+    return not (half or "\0" in name or name.startswith(owners.VISITOR))
 
 
 def _flask_login(app: Flask) -> Callable[[], object] | None:
@@ -175,9 +188,17 @@ def _refuse_other_sites(settings: Settings) -> None:
         return
     site = request.headers.get("Sec-Fetch-Site")
     # A browser that is older than this header says at least the origin.
-    elsewhere = site is None and origin and urlsplit(origin).netloc != request.host
+    elsewhere = site is None and origin and _host_of(origin) != request.host
     if site in ("cross-site", "same-site") or elsewhere:
         raise CrossSite("This request comes from another site, which is not allowed to make it.")
+
+
+def _host_of(origin: str) -> str | None:
+    """The host and port of an origin; None where it is malformed."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:

@@ -9,7 +9,9 @@ from ..parts import Parts
 
 
 def register(blueprint: Blueprint, parts: Parts) -> None:
-    """Add the operations' routes."""
+    """Add the operations' routes, where they are wanted."""
+    if not parts.settings.operations:
+        return
 
     @blueprint.get("/healthz")
     def healthz() -> ResponseReturnValue:

@@ -88,6 +88,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.get("/api/models")
     def list_models() -> ResponseReturnValue:
+        owner()
         try:
             models = parts.upstream.models()
         except UpstreamUnconfigured as error:
