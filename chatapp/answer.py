@@ -167,6 +167,13 @@ class Answer:
     def running(self) -> bool:
         return self.ended_at is None
 
+    @property
+    def shown_status(self) -> Status:
+        """The status as others see it: the last one comes with the last event."""
+        if not self.running:
+            return self.status
+        return Status.STREAMING if self.accepted else Status.PENDING
+
     def start_event(self) -> Event:
         """Event 1."""
         fields = {
@@ -254,7 +261,7 @@ class Answer:
     def snapshot(self) -> tuple[int, dict[str, Any]]:
         """The whole text so far as a `snapshot` event's data, and the number it reaches to."""
         number, text, reasoning = self.log.snapshot()
-        return number, {"text": text, "reasoning": reasoning, "status": self.status}
+        return number, {"text": text, "reasoning": reasoning, "status": self.shown_status}
 
 
 SAVE_FAILED: Final = "The answer could not be saved. What was written so far is shown here."

@@ -164,6 +164,15 @@ class ChatApp:
         addressee = None if to is None else owners.inside(self.name, to)
         parts.service.push.publish(event, data, addressee)
 
+    def forget(self, owner: str) -> None:
+        """Delete all conversations of an owner, e.g. with their account. Needs an app context.
+
+        :param owner: as for `publish`.
+        :raises StorageUnavailable:
+        """
+        parts: Parts = current_app.extensions[extension_key(self.name)]
+        parts.service.forget(parts.store.delete_all(owners.inside(self.name, owner)))
+
     def _hooks_and_tools(
         self, app: Flask, settings: Settings, watch: StallWatch
     ) -> tuple[Hooks, Tools]:

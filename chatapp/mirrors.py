@@ -52,8 +52,8 @@ class Mirrors:
             if record is None or record.status == "refused":
                 return None
             mirror = self.load(record)
-            if mirror is None:
-                return None
+            if mirror is None or not mirror.running:
+                return mirror  # There is nothing to follow, so nothing to keep.
             with self._lock:
                 mirror = self._mirrors.setdefault(answer_id, mirror)
                 mirror.unread_since = time.monotonic()

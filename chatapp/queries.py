@@ -35,6 +35,12 @@ COUNT: Final = sa.select(sa.func.count()).select_from(conversations).where(_owne
 RUNNING_OF: Final = COUNT.where(conversations.c.running.is_not(None))
 INSERT: Final = sa.insert(conversations)
 CHANGE: Final = sa.update(conversations).where(conversations.c.id == _the_id)
+DELETE_ALL: Final = sa.delete(conversations).where(_owned)
+ANSWERS_OF: Final = (
+    sa.select(messages.c.id)
+    .join(conversations, messages.c.conversation_id == conversations.c.id)
+    .where(messages.c.role == "assistant", _owned)
+)
 DELETE: Final = sa.delete(conversations).where(conversations.c.id == _the_id)
 INSERT_MESSAGES: Final = sa.insert(messages)
 CHANGE_ANSWER: Final = sa.update(messages).where(

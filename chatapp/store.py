@@ -147,6 +147,17 @@ class Store:
 
         return self._database.run(work)
 
+    def delete_all(self, owner: str) -> list[str]:
+        """Forget everything that an owner has; the ids of the answers."""
+        given = {"the_owner": owner}
+
+        def work(connection: sa.Connection) -> list[str]:
+            answers = list(connection.execute(queries.ANSWERS_OF, given).scalars())
+            connection.execute(queries.DELETE_ALL, given)
+            return answers
+
+        return self._database.run(work)
+
     def ask(
         self,
         owner: str,

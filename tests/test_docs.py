@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 import pytest
 
+import chatapp
 from chatapp import create_app
 from chatapp.answer import TRANSITIONS
 from chatapp.errors import CODES
+from chatapp.events import EventType
 from tests.browser import Relay, chromium
 from tests.client import Client, joined
 from tests.servers import ROOT, Gunicorn
@@ -28,7 +30,9 @@ DOCS = ROOT / "docs"
 PACKAGE = ROOT / "chatapp"
 LAYERS = ("eventlog", "migrations", "transport")
 """Folders whose modules count as one."""
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES += sorted(ROOT.glob("examples/*/README.md"))
 PIECES = [f"Piece {number} 第{number}句。 " for number in range(30)]
 TEXT = "".join(PIECES)
 # Debian keeps it where only root's PATH looks.
@@ -61,7 +65,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         if target.startswith(("http:", "https:", "mailto:")):
@@ -72,13 +76,28 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         assert not anchor or anchor in anchors(file), target
 
 
-def test_the_settings_page_is_what_make_settings_writes() -> None:
-    spec = importlib.util.spec_from_file_location("make_settings", DOCS / "make_settings.py")
+@pytest.mark.parametrize("name", ["settings", "reference"])
+def test_a_page_that_is_made_from_the_code_is_what_its_program_writes(name: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{name}", DOCS / f"make_{name}.py")
     assert spec
     assert spec.loader
-    make_settings = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(make_settings)
-    assert (DOCS / "settings.md").read_text("utf-8") == make_settings.page()
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    assert (DOCS / f"{name}.md").read_text("utf-8") == program.page()
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = (DOCS / "reference.md").read_text("utf-8")
+    missing = [name for name in chatapp.__all__ if f"`{name}`" not in text]
+    assert missing == ["create_app"]  # `wsgi.py` calls it; an application does not
+
+
+def test_the_tables_of_events_have_each_type() -> None:
+    documented = {
+        kind.strip("`")
+        for kind, _, _ in rows(DOCS / "protocol.md", "| `event:` | `data:` | meaning |")
+    }
+    assert documented == {"none", *EventType} - {EventType.TEXT}
 
 
 def test_the_table_of_errors_has_every_code_with_its_status() -> None:

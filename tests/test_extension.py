@@ -4,6 +4,7 @@ import copy
 import functools
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,20 @@ def config(upstream: FakeUpstream, **options: Any) -> dict[str, Any]:
     named = {"OPENAI_BASE_URL": upstream.url, "OPENAI_API_KEY": "sk-test"}
     given = {"model": "fake-model", **options}
     return named | {f"CHATAPP_{name.upper()}": value for name, value in given.items()}
+
+
+def test_chats_with_databases_of_their_own_may_begin_at_the_same_time(
+    make_host: MakeHost, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    """Each makes its tables at its first use, in whichever thread that is."""
+    app = make_host()
+    names = [f"chat{number}" for number in range(6)]
+    for name in names:
+        folder = str(tmp_path / name)
+        mounted(app, upstream.url, f"/{name}", name=name, instance=folder)
+    with ThreadPoolExecutor(len(names)) as threads:
+        answers = list(threads.map(lambda name: asked(app.test_client(), f"/{name}"), names))
+    assert {joined(events) for events in answers} == {"Hello world."}
 
 
 class TestHost:

@@ -298,20 +298,26 @@ class TestPolling:
         texts = [there.mirrors.find(answer.id).log.text() for answer in answers]
         assert texts == ["news"] * 5
 
-    def test_what_is_over_is_not_read_any_more_and_without_mirrors_there_is_no_polling(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_is_over_is_neither_kept_nor_read_again(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
         end(answer)
         desk.finish()
         there = Elsewhere(log, poll_interval=0.05)
-        there.mirrors.find(answer.id)
+        assert not there.mirrors.find(answer.id).running
         there.log.calls.clear()
+        assert there.poll() is None
+        assert (there.log.calls, len(there.mirrors)) == ([], 0)
+
+    def test_without_mirrors_there_is_no_polling(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        log = MemoryEventLog()
+        _desk, answer = watched(log)
+        there = Elsewhere(log, poll_interval=0.05)
+        there.mirrors.find(answer.id)
         assert there.poll() == 0.05
         monkeypatch.setattr(module, "UNREAD_KEPT", -1.0)
         assert there.poll() is None
-        assert (there.log.calls, len(there.mirrors)) == ([], 0)
+        assert len(there.mirrors) == 0
 
     def test_a_mirror_without_readers_is_dropped_after_a_while_and_found_again(
         self, monkeypatch: pytest.MonkeyPatch

@@ -400,3 +400,13 @@ class TestTitles:
         title = title_of_exchange(title_of(question), text)
         assert len(title) <= TITLE_MAX_CHARS
         assert title == " ".join(title.split())
+
+
+def test_everything_of_an_owner_can_be_forgotten(store: Store) -> None:
+    ask(store, "one", "a1")
+    kept = store.ask(OTHER, None, "theirs", "b1", None)
+    ask(store, "two", "a2")
+    assert sorted(store.delete_all(ME)) == ["a1", "a2"]
+    assert store.page(ME, None, 9)[0] == []
+    assert [each.id for each in store.page(OTHER, None, 9)[0]] == [kept.id]
+    assert store.delete_all(ME) == []

@@ -1,12 +1,18 @@
 """Runs the versions that a database lacks, by Alembic."""
 
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
+from gevent import monkey
+
+# Native, as are the threads that do this: `alembic.op`, by which the versions speak to their
+# connection, is one for the whole process.
+_ONE_AT_A_TIME: Final = monkey.get_original("threading", "Lock")()
 
 
 def scripts() -> ScriptDirectory:
@@ -21,6 +27,6 @@ def upgrade(connection: sa.Connection, version_table: str) -> None:
     def steps(revision: object, _context: MigrationContext) -> list[RevisionStep]:
         return versions._upgrade_revs("head", revision)  # type: ignore[arg-type]
 
-    with EnvironmentContext(Config(), versions, fn=steps) as environment:
+    with _ONE_AT_A_TIME, EnvironmentContext(Config(), versions, fn=steps) as environment:
         environment.configure(connection=connection, version_table=version_table)
         environment.run_migrations()

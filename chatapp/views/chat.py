@@ -100,7 +100,7 @@ def _reference(answer: Answer) -> dict[str, Any]:
     about = {
         "id": answer.id,
         "conversation_id": answer.conversation_id,
-        "status": answer.status,
+        "status": answer.shown_status,
     }
     return {"answer": about, **_links(answer.id)}
 

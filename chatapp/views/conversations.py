@@ -14,6 +14,7 @@ from .identity import owner
 from .requests import ID, chat_request, json_body, refuse_unknown, text_field
 
 PAGE_DEFAULT: Final = 50
+RUNNING = ("pending", "streaming")
 PAGE_MOST: Final = 200
 QUERY_MAX_CHARS: Final = 200
 SETTINGS: Final = (
@@ -134,7 +135,7 @@ def summary(conversation: Conversation) -> dict[str, Any]:
 
 
 def _shown(parts: Parts, message: Message, siblings: list[str]) -> dict[str, Any]:
-    """A message; that of an answer that is being written here as far as it is."""
+    """A message; that of an answer that is being written as far as it is."""
     shown = {
         "id": message.id,
         "parent": message.parent,
@@ -150,9 +151,8 @@ def _shown(parts: Parts, message: Message, siblings: list[str]) -> dict[str, Any
         "error": message.error,
         "created_at": timestamp(message.created_at),
     }
-    answer = parts.service.answers.find(message.id)
-    if answer and answer.running:
+    if message.status in RUNNING and (answer := parts.service.find(owner(), message.id)):
         _, fields = answer.snapshot()
         text = {"content": fields["text"], "reasoning": fields["reasoning"]}
-        shown |= text | {"status": answer.status}
+        shown |= text | {"status": answer.shown_status}
     return shown
