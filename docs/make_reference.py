@@ -191,7 +191,8 @@ def has_init(cls: ast.ClassDef) -> bool:
 
 def table(head: str) -> dict[str, list[str]]:
     """A table of protocol.md, by the first cell."""
-    _, _, below = (DOCS / "protocol.md").read_text("utf-8").partition(f"\n{head}\n")
+    text = (DOCS / "protocol.md").read_text("utf-8").replace("](#", "](protocol.md#")
+    _, _, below = text.partition(f"\n{head}\n")
     found = re.match(r"\|[ -|]+\n((?:\|.*\n)+)", below)
     if not found:
         raise LookupError(f"protocol.md has no table {head}")

@@ -1,6 +1,7 @@
-"""The chat in a host application that runs inside the test's process."""
+"""The chat in a host application: inside the test's process, or served by gunicorn."""
 
 import json
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from chatapp import ChatApp
-from tests.client import Sent, parse_all
+from tests.client import Client, Sent, parse_all
+from tests.servers import Gunicorn
+from tests.upstream import Call, FakeUpstream, Script, speak
 
 MakeHost = Callable[..., Flask]
 
@@ -48,3 +51,54 @@ def asked(
 def refused(response: Any) -> tuple[int, str]:
     """Status and code of an error reply."""
     return response.status_code, json.loads(response.data)["error"]["code"]
+
+
+class Served:
+    """A host application in front of a fake upstream, under gunicorn, until `close`.
+
+    Tests tell their questions apart by the text that they ask; `scripts` says who answers which.
+
+    :param source: of the application, which is `app` in it.
+    """
+
+    def __init__(self, folder: Path, source: str, *args: str, **env: str) -> None:
+        self.upstream = FakeUpstream()
+        self.scripts: dict[str, Script] = {}
+        self.upstream.script = self._answer
+        self._instance = folder / "instance"
+        (folder / "hosted.py").write_text(source, "utf-8")
+        args = ("--pythonpath", str(folder), *args)
+        self.server = Gunicorn(
+            self.upstream.url, self._instance, *args, **({"app": "hosted:app"} | env)
+        )
+        self.url = self.server.url
+
+    def close(self) -> None:
+        self.upstream.close()
+        self.server.stop()
+
+    def visitor(self) -> Client:
+        """Somebody who has been at the page, and so has a cookie."""
+        client = Client(self.url)
+        assert client.get("/").status == 200
+        return client
+
+    def calls(self, question: str) -> list[Call]:
+        """The requests that the upstream got for a question, in order."""
+        return [call for call in tuple(self.upstream.calls) if question_of(call) == question]
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """What the database has."""
+        with sqlite3.connect(self._instance / "chat.db") as database:
+            found = database.execute(query, values).fetchall()
+        database.close()
+        return found
+
+    def _answer(self, call: Call) -> None:
+        self.scripts.get(question_of(call), speak("Hello", " world", "."))(call)
+
+
+def question_of(call: Call) -> str:
+    """The last thing that the user said."""
+    said = [each["content"] for each in call.json["messages"] if each["role"] == "user"]
+    return str(said[-1])

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import fnmatch
 import importlib.util
 import os
 import re
@@ -74,6 +75,23 @@ def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         file = page.parent / path if path else page
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
+
+
+def test_the_chinese_readme_shows_what_the_english_one_does() -> None:
+    def shown(page: Path) -> list[list[str]]:
+        code = re.findall(r"^```\w*\n.*?^```$", page.read_text("utf-8"), re.M | re.S)
+        # A shell comment is in the reader's language.
+        return [[re.sub(r"(?m)\s+# .*$", "", each) for each in code], links(page)]
+
+    def links(page: Path) -> list[str]:
+        targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+        return [each for each in targets if not each.startswith("README")]
+
+    english, chinese = READMES
+    assert shown(chinese) == shown(english)
+    assert "](README.zh-CN.md)" in english.read_text("utf-8")
+    assert "](README.md)" in chinese.read_text("utf-8")
+    assert re.findall(r"^#+ ", prose(chinese), re.M) == re.findall(r"^#+ ", prose(english), re.M)
 
 
 @pytest.mark.parametrize("name", ["settings", "reference"])
@@ -156,6 +174,25 @@ def test_the_table_of_modules_has_each_with_what_it_imports() -> None:
         for name, _, imports in rows(DOCS / "design.md", "| module | job | imports |")
     }
     assert documented == imports_of_modules()
+
+
+def test_the_table_of_the_pages_modules_has_each() -> None:
+    named = [
+        name
+        for names, _ in rows(DOCS / "design.md", "| modules | what they do |")
+        for name in re.findall(r"`(\w+\*?)`", names)
+    ]
+    modules = {file.stem for file in (PACKAGE / "static").glob("*.js")}
+    described = {name: set(fnmatch.filter(modules, name)) for name in named}
+    assert all(described.values()), described
+    assert set().union(*described.values()) == modules
+
+
+def test_the_table_of_custom_properties_has_each() -> None:
+    style = (PACKAGE / "static/chat_box.css").read_text("utf-8")
+    documented = rows(DOCS / "embedding.md", "| custom property | of |")
+    names = {name for cell, _ in documented for name in re.findall(r"`(--[\w-]+)`", cell)}
+    assert names == set(re.findall(r"var\((--chat-[\w-]+),", style))
 
 
 def test_the_life_cycle_table_is_the_codes() -> None:
@@ -272,15 +309,16 @@ def test_the_javascript_client_shows_the_whole_answer_though_its_connection_is_c
 
 
 @contextlib.contextmanager
-def nginx(server: Gunicorn, folder: Path) -> Iterator[str]:
-    """The deployment page's nginx in front of a server; its address."""
+def nginx(server: Gunicorn, folder: Path, changes: dict[str, str] | None = None) -> Iterator[str]:
+    """The deployment page's nginx in front of a server, some lines changed; its address."""
     if NGINX is None:
         missing = "There is no nginx; install it (Debian: apt-get install nginx)."
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
     [block] = blocks(DOCS / "deployment.md", "nginx")
-    for said, meant in (("127.0.0.1:8000", f"127.0.0.1:{server.port}"), ("listen 80;", "{listen}")):
+    usual = [("127.0.0.1:8000", f"127.0.0.1:{server.port}"), ("listen 80;", "{listen}")]
+    for said, meant in usual + list((changes or {}).items()):
         assert block.count(said) == 1
         block = block.replace(said, meant)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -392,3 +430,34 @@ def test_a_body_over_the_limit_gets_our_error_through_nginx(proxied: Proxied) ->
     reply = proxied.visitor.call("POST", "/api/chat", {"message": "x" * (4 << 20)})
     assert reply.status == 413
     assert reply.error["code"] == "body_too_large"
+
+
+def test_below_a_path_of_nginx_links_and_cookies_begin_with_it(
+    serve: Serve, tmp_path: Path
+) -> None:
+    changes = {
+        "location / {": "location /tea/ {",
+        "proxy_pass http://chat;": "proxy_pass http://chat/;",
+        'X-Forwarded-Prefix "";': "X-Forwarded-Prefix /tea;",
+    }
+    with nginx(serve(CHATAPP_TRUSTED_PROXIES="1"), tmp_path, changes) as url:
+        page = Client(url).get("/tea/")
+        assert b'<chat-box src="/tea/"' in page.body
+        assert "Path=/tea/" in page.headers["Set-Cookie"]
+        assert (
+            Client(url)
+            .call("POST", "/tea/api/chat", {"message": "hi"})
+            .json["events"]
+            .startswith("/tea/api/answers/")
+        )
+
+
+def test_through_nginx_a_visitor_can_not_say_where_the_chat_is(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with nginx(serve(CHATAPP_TRUSTED_PROXIES="1"), tmp_path) as url:
+        headers = {"X_Forwarded_Prefix": "/evil", "X_Forwarded_Host": "evil.example"}
+        page = Client(url).get("/", X_Forwarded_Port="666", **headers)
+        assert page.status == 200
+        assert b"evil" not in page.body + str(page.headers).encode()
+        assert b'<chat-box src="/"' in page.body

@@ -31,7 +31,7 @@ def unit() -> configparser.SectionProxy:
     """The service of the systemd unit."""
     [text] = files("ini")
     parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign] # as the docs of configparser
+    parser.optionxform = str
     parser.read_string(text)
     return parser["Service"]
 

@@ -72,7 +72,8 @@ def test_open_streams_hold_no_connection(
 ) -> None:
     """With one connection for all, everybody else is still answered."""
     upstream.script = by_hand
-    server = serve(CHATAPP_DATABASE_POOL="1", CHATAPP_MAX_RUNNING_PER_OWNER="100")
+    options = {"CHATAPP_DATABASE_POOL": "1", "CHATAPP_START_WAIT": "0"}
+    server = serve(**options, CHATAPP_MAX_RUNNING_PER_OWNER="100")
     client = Client(server.url)
     client.get("/")
     asked = [client.ask(f"open stream {n}") for n in range(40)]

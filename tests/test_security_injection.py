@@ -118,7 +118,7 @@ class TestTexts:
         path = f"/chat/api/conversations/{made.json['id']}"
         listed = checked(client.get("/chat/api/conversations")).json["conversations"]
         read = checked(client.get(path)).json
-        assert listed[0]["title"] == read["title"] == made.json["title"]
+        assert listed[0]["title"] == read["title"]
         assert read["settings"] == made.json["settings"]
         ask = {"message": "a", "conversation_id": made.json["id"]}
         checked(client.post("/chat/api/chat", json=ask, headers={"Accept": "text/event-stream"}))
@@ -265,11 +265,13 @@ def test_a_cursor_that_is_none_is_harmless(client: FlaskClient, cursor: str) -> 
     response = client.post("/chat/api/chat", json={"message": "a"})
     url = response.json["events"]
     header = cursor.encode().decode("latin-1")
-    for again in (
-        client.get(url, headers={"Last-Event-ID": header}),
-        client.get(url, query_string={"last_event_id": cursor}),
-    ):
-        assert checked(again).status_code == 200
+    asking: list[dict[str, Any]] = [
+        {"headers": {"Last-Event-ID": header}},
+        {"query_string": {"last_event_id": cursor}},
+    ]
+    for given in asking:
+        again = checked(client.get(url, **given))
+        assert again.status_code == 200
         assert parse_all(again.data)[-1].event == "done"
 
 
@@ -322,8 +324,12 @@ class TestInside:
     @pytest.mark.parametrize(
         "script",
         [
-            lambda call: call.raw(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n/srv/inside"),
-            lambda call: call.raw(b"raw upstream words: sk-secret\r\n\r\n"),
+            lambda call: (
+                call.head(Content_Type="text/html"),
+                call.send(b"/srv/inside"),
+                call.cut(),
+            ),
+            lambda call: (call.raw(b"raw upstream words: sk-secret\r\n\r\n"), call.cut()),
             lambda call: call.reset(),
             lambda call: (call.head(), call.send(b"data: raw upstream words {\n\n"), call.cut()),
             lambda call: (call.head(), call.text("a"), call.cut()),
