@@ -116,7 +116,7 @@ RUN = """async ([text, events, size]) => {
   await frame();
   await frame();
   const start = performance.now();
-  markdown.end();
+  await new Promise((done) => markdown.end(done));
   const end = performance.now() - start;
   await frame();
   await new Promise((done) => setTimeout(done, 100));

@@ -54,5 +54,5 @@ def update(
         connection.execute(queries.CHANGE, saved)
     if ends:
         usage = (fields.get("usage"), fields.get("usage_source"))
-        ledger.closed(connection, answer_id, fields["status"], *usage)
+        ledger.closed(connection, answer_id, fields["status"], *usage, fields.get("model"))
     return title if freed and title != freed.title else None

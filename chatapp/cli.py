@@ -1,6 +1,7 @@
 """`flask chatapp …`: what an operator does to the database."""
 
 from collections.abc import Callable
+from typing import Final
 
 import click
 from flask import Flask
@@ -9,24 +10,36 @@ from flask.cli import AppGroup
 from .db import Database
 from .errors import ChatAppError
 
+NAME: Final = "chatapp"
+
+
+class Commands(AppGroup):
+    """The commands, which go over the databases of all chats of an application."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME, help="The databases of the chats.")
+        self.databases: list[Database] = []
+
+        @self.command("migrate")
+        def migrate() -> None:
+            """Bring the schema up to date. May be repeated, also on several machines at once."""
+            for database in self.databases:
+                _do(database, database.migrate)
+
+        @self.command("check")
+        def check() -> None:
+            """Tell, by the exit code, too, whether the schema is current."""
+            for database in self.databases:
+                _do(database, database.check)
+
 
 def register(app: Flask, *databases: Database) -> None:
     """Add the commands, under one name, beside the application's own."""
-    group = AppGroup("chatapp", help="The chat's database.")
-
-    @group.command("migrate")
-    def migrate() -> None:
-        """Bring the schema up to date. May be repeated, also on several machines at once."""
-        for database in databases:
-            _do(database, database.migrate)
-
-    @group.command("check")
-    def check() -> None:
-        """Tell, by the exit code, too, whether the schema is current."""
-        for database in databases:
-            _do(database, database.check)
-
-    app.cli.add_command(group)
+    commands = app.cli.commands.get(NAME)
+    if not isinstance(commands, Commands):
+        commands = Commands()
+        app.cli.add_command(commands)
+    commands.databases += databases
 
 
 def _do(database: Database, work: Callable[[], None]) -> None:

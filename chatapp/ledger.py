@@ -45,6 +45,8 @@ class Closed(NamedTuple):
     outcome: str
     usage: dict[str, int] | None
     usage_source: str | None
+    model: str | None = None
+    """Who was asked in the end; None: as was said when the call began."""
 
 
 class Ledger:
@@ -89,6 +91,7 @@ class Ledger:
         outcome: str,
         usage: dict[str, int] | None,
         usage_source: str | None,
+        model: str | None = None,
     ) -> None:
         """An answer's open call has ended; in a transaction that has begun."""
         fields: dict[str, Any] = {
@@ -99,7 +102,7 @@ class Ledger:
             "usage_source": usage_source,
             "total_tokens": (usage or {}).get("total_tokens", 0),
         }
-        connection.execute(_CLOSE, fields)
+        connection.execute(_CLOSE, fields | ({"model": model} if model else {}))
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_SECONDS
             before = micros() - round(self._max_age * 1_000_000)

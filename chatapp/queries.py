@@ -57,6 +57,7 @@ RUNNING: Final = (
     sa.select(messages)
     .join(conversations, conversations.c.running == messages.c.id)
     .where(conversations.c.running.is_not(None), messages.c.created_at < sa.bindparam("before"))
+    .where(sa.func.substr(conversations.c.owner, 1, sa.bindparam("size")) == sa.bindparam("owners"))
     .order_by(messages.c.created_at)
     .limit(sa.bindparam("most"))
 )

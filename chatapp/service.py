@@ -56,6 +56,7 @@ class Service:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._owners = f"{chat}/"
         self.event_log = log
         self.worker = WorkerId()
         """Tells this worker's id."""
@@ -79,7 +80,7 @@ class Service:
         takeover = Takeover(
             settings, store, upstream, self.answers, self.mirrors, self.journal, self._writing
         )
-        self.leases = Leases(log, self.worker, settings.lease, takeover.adopt, f"{chat}/")
+        self.leases = Leases(log, self.worker, settings.lease, takeover.adopt, self._owners)
         limits = Limits(settings, self._running_of, store.ledger.usage_since, chat)
         self._starter = self._make_starter(upstream, limits)
         self._housekeeping = Background("housekeeping", self._tidy)
@@ -211,7 +212,8 @@ class Service:
             fields = outcome(answer, answer.log.last + 1)
             self.outbox.do(lambda: self._write_down(answer, fields))
         else:
-            closed = Closed(answer.id, answer.status, answer.usage, answer.usage_source)
+            usage = (answer.usage, answer.usage_source)
+            closed = Closed(answer.id, answer.status, *usage, answer.model)
             self.bookkeeper.call_ends(closed)
         self.push.publish("answer", about(answer, "finished"), to=answer.owner)
 
@@ -246,7 +248,7 @@ class Service:
         Their worker died before it could tell anybody, or an event log in memory died with it.
         """
         before = datetime.now(UTC) - timedelta(seconds=2 * TIDY_MOST)
-        for message in self._store.unfinished(before):
+        for message in self._store.unfinished(before, self._owners):
             if self.answers.find(message.id) or self.outbox:
                 continue
             record = self.event_log.find(message.id)
@@ -260,6 +262,7 @@ class Service:
 def outcome(answer: Answer, last_event: int) -> dict[str, Any]:
     """What a conversation keeps of an answer that has ended."""
     return {
+        "model": answer.model,
         "content": answer.log.text(),
         "reasoning": answer.log.text(EventType.REASONING),
         "status": str(answer.status),

@@ -163,6 +163,7 @@ class Starter:
         self.outbox.do(lambda: self._withdraw(answer))
 
     def _withdraw(self, answer: Answer) -> None:
+        self.bookkeeper.settle(answer.id)
         if gone := self.store.withdraw(answer.id):
             fields = {"action": "deleted", "id": gone, "title": None}
             self.push.publish("conversation", fields, to=answer.owner)

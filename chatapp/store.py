@@ -271,12 +271,14 @@ class Store:
         found = self._database.run(lambda c: c.scalar(queries.RUNNING_OF, given), read_only=True)
         return int(found or 0)
 
-    def unfinished(self, before: datetime, most: int = 1000) -> list[Message]:
+    def unfinished(self, before: datetime, owners: str = "", most: int = 1000) -> list[Message]:
         """The answers that still run and were begun before that moment, the oldest first.
 
         One of them that no worker writes holds its conversation until `update` ends it.
+
+        :param owners: how their owners begin.
         """
-        given = {"before": micros(before), "most": most}
+        given = {"before": micros(before), "owners": owners, "size": len(owners), "most": most}
         return self._database.run(
             lambda connection: list(
                 queries.messages_of(connection.execute(queries.RUNNING, given)).values()

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from chatapp import ChatApp
 from tests.client import Client, Sent, parse_all
 from tests.servers import Gunicorn
-from tests.upstream import Call, FakeUpstream, Script, speak
+from tests.upstream import Call, FakeUpstream, Script, poll, speak
 
 MakeHost = Callable[..., Flask]
 
@@ -78,9 +78,9 @@ class Served:
         self.server.stop()
 
     def visitor(self) -> Client:
-        """Somebody who has been at the page, and so has a cookie."""
+        """Somebody who was here, and so has a cookie."""
         client = Client(self.url)
-        assert client.get("/").status == 200
+        assert client.get("/api/conversations").status == 200  # and so there is a database
         return client
 
     def calls(self, question: str) -> list[Call]:
@@ -93,6 +93,13 @@ class Served:
             found = database.execute(query, values).fetchall()
         database.close()
         return found
+
+    def wait_until_written(self, answer_id: str) -> None:
+        """Wait until every worker would find the whole of an answer that is over."""
+        query = (
+            "SELECT 1 FROM chatapp_answers WHERE id = ? AND status IN ('done', 'failed', 'stopped')"
+        )
+        poll(lambda: self.rows(query, answer_id))
 
     def _answer(self, call: Call) -> None:
         self.scripts.get(question_of(call), speak("Hello", " world", "."))(call)

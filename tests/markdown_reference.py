@@ -83,8 +83,13 @@ def is_allowed(url: str) -> bool:
 
 
 def reference() -> MarkdownIt:
-    """The reference renderer with what the page supports, and no more."""
-    renderer = MarkdownIt("commonmark", {"html": False}).disable("reference")
+    """The reference renderer with what the page supports, and no more.
+
+    Neither HTML (nothing but text may come of a text) nor references (they would change what is
+    drawn already), nor indented code and underlined headings: models write fences and `#`.
+    """
+    renderer = MarkdownIt("commonmark", {"html": False})
+    renderer.disable(["reference", "code", "lheading"])
     renderer.enable(["table", "strikethrough"])
     renderer.validateLink = is_allowed  # type: ignore[method-assign]
     return renderer
@@ -138,6 +143,8 @@ def simplify(node: Element, bare_links: bool) -> Any:
     """Nested lists: a tag, its attributes, its children."""
     children: list[Any] = []
     for child in flatten(node):
+        if isinstance(child, Element) and child.tag == "tbody" and not child.children:
+            continue
         made = child if isinstance(child, str) else simplify(child, bare_links)
         if not (bare_links or isinstance(child, str)) and child.tag == "a":
             made = text_of(child) if unquote(text_of(child)) == made[1]["href"] else made
@@ -190,14 +197,10 @@ def flatten(node: Element) -> Iterator[Any]:
         elif hook == "image":
             yield Element("img", {**child.attributes, "alt": text_of(child)})
         elif node.tag == "ul" or node.tag == "ol":
-            child.attributes["tight"] = str("data-loose" not in node.attributes)
+            tight = "dir" in node.attributes and "data-loose" not in node.attributes
+            child.attributes["tight"] = str(tight)
             yield child
-        elif (
-            child.tag == "p"
-            and node.tag == "li"
-            and "dir" in child.attributes
-            and (node.attributes["tight"] == "True")
-        ):
+        elif child.tag == "p" and node.tag == "li" and node.attributes["tight"] == "True":
             yield from ["\n", *flatten(child), "\n"]
         else:
             if node.tag == "pre" and "dir" not in node.attributes and child.children:
@@ -214,6 +217,8 @@ def attributes_of(node: Element) -> dict[str, str]:
         found["align"] = found["data-align"]
     if style := found.get("style"):
         found["align"] = style.removeprefix("text-align:")
+    if found.get("align") == "left":
+        del found["align"]  # What the page says of each column that says nothing else.
     if node.tag == "img":
         found["src"] = found.pop("href", found.get("src", ""))
         found.pop("class", None)

@@ -201,6 +201,7 @@ class TestPieces:
         assert "hunter2" not in str(events)
         poll(lambda: calls and calls[0].closed.is_set())
         answer = events[0].data["answer_id"]
+        site.wait_until_written(answer)
         for _ in range(8):
             snapshot = visitor.get(f"/api/answers/{answer}").json
             assert snapshot["text"] == f"All is well. {word[:4]}"

@@ -87,7 +87,7 @@ FENCES = {
     "flask": "__init__ cli extension views/*",
     "werkzeug": "__init__ extension views/*",
     "click": "cli",
-    "gevent": "blocking connections dialects hub lanes worker",
+    "gevent": "blocking connections dialects hub lanes migrations/upgrade worker",
     "greenlet": "blocking",
     "sqlalchemy": "asking db dialects eventlog/* ledger migrations/* queries store tables",
     "alembic": "migrations/*",

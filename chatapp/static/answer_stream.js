@@ -33,7 +33,7 @@ export async function followAnswer(urls, follower, signal) {
 	let cursor = 0;
 	let failures = 0;
 	let buffered = false;
-	onWake((cause) => {
+	onWake(cause => {
 		if (cause === "online") buffered = false;
 	}, signal);
 
@@ -49,13 +49,13 @@ export async function followAnswer(urls, follower, signal) {
 		reasoning: ({ text }) => follower.onReasoning(text),
 		tool: follower.onTool,
 		snapshot: follower.onSnapshot,
-		done: (data) => end({ status: "done", ...data }),
-		failed: (error) => end({ status: "failed", error }),
+		done: data => end({ status: "done", ...data }),
+		failed: error => end({ status: "failed", error }),
 	};
 
 	/** @returns {Promise<string>} why it left: the answer is `over`, to listen `again`, or to `ask` */
 	function listen() {
-		return new Promise((resolve) => {
+		return new Promise(resolve => {
 			const from = cursor ? `?last_event_id=${cursor}` : "";
 			const source = new EventSource(urls.events + from);
 			const left = new AbortController();
@@ -92,7 +92,7 @@ export async function followAnswer(urls, follower, signal) {
 					if (handle(JSON.parse(data)) === "over") leave("over");
 				});
 			}
-			onWake((cause) => {
+			onWake(cause => {
 				const stale = Date.now() - heard > TRUSTED_MS || source.readyState !== EventSource.OPEN;
 				if (cause === "online" || stale) leave("again");
 			}, left.signal);

@@ -20,7 +20,7 @@ export class ApiError extends Error {
 }
 
 /** A proxy's page, or a reply that was cut: only a 4xx tells that the server did nothing. */
-const fault = (status) => new ApiError(status >= 400 && status < 500 ? "unexpected" : "network");
+const fault = status => new ApiError(status >= 400 && status < 500 ? "unexpected" : "network");
 
 /** The reply's JSON. @type {import("./types").Request} */
 export async function request(url, signal, method, json, headers) {

@@ -12,17 +12,6 @@ import { createSidebar } from "./sidebar.js";
 import { createStatus } from "./status.js";
 import { createThread } from "./thread.js";
 
-const SHORTCUTS = {
-	"mod+shift+o": "fresh",
-	"mod+k": "search",
-	"mod+/": "help",
-	"mod+shift+s": "toggle",
-	"mod+shift+c": "copyNewest",
-	"shift+escape": "focus",
-	escape: "escape",
-	arrowup: "editNewest",
-};
-
 /** A conversation as a file. */
 function download(conversation, format, texts) {
 	const title = conversation.title || texts.newChat;
@@ -47,12 +36,12 @@ export function startChat(given) {
 	const chat = { ...given, ui, status };
 	const thread = createThread(ui);
 	const composer = createComposer(chat, {
-		onSend: (text) => conversation.send(text),
+		onSend: text => conversation.send(text),
 		onStop: () => conversation.stop(),
 	});
 	const sidebar = createSidebar(chat, go);
-	const report = (error) => signal.aborted || status.warn(status.sentence(error));
-	const options = createOptions(chat, (settings) => {
+	const report = error => signal.aborted || status.warn(status.sentence(error));
+	const options = createOptions(chat, settings => {
 		if (id) conversation.change({ settings }).catch(report);
 	});
 	/** The conversation that is open. */
@@ -115,14 +104,14 @@ export function startChat(given) {
 	const commands = {
 		new: (_, event) => visit(event, null),
 		open: (link, event) => visit(event, link.closest("li").dataset.id),
-		pick: (button) => (opener = button),
+		pick: button => (opener = button),
 		rename: () => sidebar.rename(picked()),
 		remove: () => sidebar.remove(picked()),
 		more: () => sidebar.showMore(),
 		toggle: () => sidebar.toggle(),
 		export({ dataset: { format } }) {
 			request(`${urls.conversations}/${picked()}`, signal)
-				.then((got) => download(got, format, texts))
+				.then(got => download(got, format, texts))
 				.catch(report);
 		},
 		toEnd: () => thread.stay(),
@@ -138,16 +127,16 @@ export function startChat(given) {
 	listen(root, commands);
 	for (const menu of [ui.rowMenu, ui.pageMenu]) {
 		// In a shadow tree Chromium does not give the focus back.
-		menu.addEventListener("beforetoggle", ({ newState }) => {
+		menu.onbeforetoggle = ({ newState }) => {
 			if (newState === "closed" && menu.contains(root.getRootNode().activeElement)) opener.focus();
-		});
+		};
 	}
 
 	function onKey(event) {
 		const [target] = event.composedPath();
 		const { ctrlKey, metaKey, shiftKey, key } = event;
 		const held = [ctrlKey || metaKey ? "mod" : "", shiftKey ? "shift" : "", key.toLowerCase()];
-		const command = SHORTCUTS[held.filter(Boolean).join("+")];
+		const command = config.shortcuts[held.filter(Boolean).join("+")];
 		if (!command || event.isComposing || target.closest?.("dialog[open], :popover-open")) return;
 		if (command === "editNewest" && (target !== ui.box || ui.box.value)) return;
 		event.preventDefault();
@@ -176,8 +165,8 @@ export function startChat(given) {
 	} else open(host.getAttribute("conversation"));
 	sidebar.soon(0);
 	addEventListener("pagehide", status.settle, { signal });
-	onWake((cause) => (stale || cause === "online") && refresh(), signal);
-	openPush(urls.push, `${urls.push} ${config.visitor}`, signal, (event) => {
+	onWake(cause => (stale || cause === "online") && refresh(), signal);
+	openPush(urls.push, `${urls.push} ${config.visitor}`, signal, event => {
 		if (event.action === "deleted" && event.id === id) go(null);
 		if (event.type !== "answer" || event.conversation_id === id) refresh();
 	});

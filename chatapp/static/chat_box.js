@@ -14,20 +14,17 @@ import { element } from "./dom.js";
 
 /** What this visitor has chosen or written; a browser may refuse to keep it. */
 function createMemory(prefix) {
+	const attempt = run => {
+		try {
+			return run(localStorage);
+		} catch {
+			return null;
+		}
+	};
 	return {
-		recall(key) {
-			try {
-				return localStorage.getItem(prefix + key);
-			} catch {
-				return null;
-			}
-		},
-		keep(key, value) {
-			try {
-				if (value) localStorage.setItem(prefix + key, value);
-				else localStorage.removeItem(prefix + key);
-			} catch {}
-		},
+		recall: key => attempt(store => store.getItem(prefix + key)),
+		keep: (key, value) =>
+			attempt(store => (value ? store.setItem(prefix + key, value) : store.removeItem(prefix + key))),
 	};
 }
 
@@ -49,7 +46,7 @@ async function start(host, shadow, signal) {
 	const { body } = await persist(() => askForPage(url, signal), signal);
 	const [script, style, root] = /** @type {any} */ (body.children);
 	const { texts, config } = JSON.parse(script.textContent);
-	await new Promise((resolve) => {
+	await new Promise(resolve => {
 		style.onload = style.onerror = resolve;
 		shadow.replaceChildren(style);
 	});
@@ -80,7 +77,7 @@ class ChatBox extends HTMLElement {
 		this.#life = new AbortController();
 		const { signal } = this.#life;
 		const shadow = this.shadowRoot ?? this.attachShadow({ mode: "open" });
-		start(this, shadow, signal).catch((error) => {
+		start(this, shadow, signal).catch(error => {
 			// What the host has put between the tags is shown instead.
 			if (!signal.aborted) shadow.replaceChildren(element("slot", {}));
 			if (!error.code) throw error;

@@ -43,24 +43,24 @@ export function createComposer({ ui, texts, config, signal, status, keep, recall
 		refresh();
 	}
 
-	form.addEventListener("submit", (event) => {
+	form.onsubmit = event => {
 		event.preventDefault();
 		if (mode === "busy") onStop();
 		else send();
-	});
-	box.addEventListener("keydown", (event) => {
+	};
+	box.onkeydown = event => {
 		// Safari reports the Enter that ends a composition after `compositionend`, with this key code.
 		const composing = event.isComposing || event.keyCode === 229;
 		if (event.key !== "Enter" || event.shiftKey || composing) return;
 		event.preventDefault();
 		send();
-	});
-	box.addEventListener("input", () => {
+	};
+	box.oninput = () => {
 		clearTimeout(saving);
 		saving = setTimeout(save, SAVE_MS);
 		if (mode === "idle") status.show("");
 		refresh();
-	});
+	};
 	addEventListener("pagehide", save, { signal });
 	signal.addEventListener("abort", save);
 	new ResizeObserver(refresh).observe(form);

@@ -9,7 +9,7 @@ import { createAnswer, createQuestion } from "./messages.js";
 /** A connection that is back sooner than this, in ms, is not worth a word. */
 const UNNOTICED_MS = 800;
 
-const isMissing = (error) => error.code === "not_found";
+const isMissing = error => error.code === "not_found";
 
 /** @type {import("./types").CreateConversation} */
 export function createConversation(id, chat, { thread, composer, settings, onId, onLoad }) {
@@ -30,7 +30,7 @@ export function createConversation(id, chat, { thread, composer, settings, onId,
 	/** A question of which nobody knows whether it arrived keeps its key. */
 	let unsure = { said: "", key: "" };
 
-	const change = (fields) => request(`${urls.conversations}/${id}`, signal, "PATCH", fields);
+	const change = fields => request(`${urls.conversations}/${id}`, signal, "PATCH", fields);
 
 	const actions = {
 		edit: (view, text) => void send(text, { edit: view.id, at: views.indexOf(view) }),
@@ -39,10 +39,10 @@ export function createConversation(id, chat, { thread, composer, settings, onId,
 			if (composer.isIdle()) void send(views[at - 1].content(), { regenerate: view.id, at });
 		},
 		/** Shows the branch with that message. */
-		choose: (leaf) =>
+		choose: leaf =>
 			change({ leaf })
 				.then(() => load(true))
-				.catch((error) => signal.aborted || status.warn(status.sentence(error))),
+				.catch(error => signal.aborted || status.warn(status.sentence(error))),
 	};
 
 	function add(role, text) {
@@ -77,7 +77,7 @@ export function createConversation(id, chat, { thread, composer, settings, onId,
 		running?.leave.abort();
 		running = { view, leave };
 		composer.setMode("busy");
-		leave.signal.addEventListener("abort", () => clearTimeout(trouble));
+		leave.signal.onabort = () => clearTimeout(trouble);
 
 		function onEnd(outcome) {
 			idle();
@@ -103,7 +103,7 @@ export function createConversation(id, chat, { thread, composer, settings, onId,
 		void followAnswer({ answer: url, events: `${url}/events` }, follower, leave.signal);
 		stop = () => {
 			composer.setMode("stopping");
-			persist(() => request(`${url}/stop`, leave.signal, "POST"), leave.signal).catch((error) => {
+			persist(() => request(`${url}/stop`, leave.signal, "POST"), leave.signal).catch(error => {
 				if (leave.signal.aborted) return;
 				// A new server has taken over, and only the old one can end it: we stop listening.
 				if (isMissing(error)) return onEnd({ status: "stopped" });
@@ -254,7 +254,7 @@ export function createConversation(id, chat, { thread, composer, settings, onId,
 		idle();
 	}
 
-	const newest = (role) => views.findLast((view) => view.role === role);
+	const newest = role => views.findLast(view => view.role === role);
 	return {
 		load,
 		send,

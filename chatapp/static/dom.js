@@ -2,11 +2,11 @@
 /** Finding, cloning and making elements. Text only ever becomes text. */
 
 /** An element and those below, by their `data-chat`. @type {(root: HTMLElement) => Record<string, any>} */
-export const hooks = (root) =>
-	Object.fromEntries([root, ...root.querySelectorAll("*")].map((each) => [/** @type {any} */ (each).dataset?.chat, each]));
+export const hooks = root =>
+	Object.fromEntries([root, ...root.querySelectorAll("*")].map(each => [/** @type {any} */ (each).dataset?.chat, each]));
 
 /** A copy of a template's only element. @type {(template: HTMLTemplateElement) => HTMLElement} */
-export const clone = (template) =>
+export const clone = template =>
 	/** @type {any} */ (document.importNode(template.content, true).firstElementChild);
 
 /**
@@ -27,7 +27,7 @@ export function element(tag, { chat, ...attributes }, ...children) {
 /** @type {(text: string, onClick: () => void) => HTMLButtonElement} */
 export function button(text, onClick) {
 	const made = element("button", { type: "button", chat: "action" }, text);
-	made.addEventListener("click", onClick);
+	made.onclick = onClick;
 	return made;
 }
 
@@ -43,7 +43,7 @@ export async function copy(text) {
 
 /** Calls what the `data-do` of a pressed element names, with the element and the event. */
 export function listen(root, /** @type {Record<string, Function>} */ commands) {
-	root.addEventListener("click", (event) => {
+	root.addEventListener("click", event => {
 		const pressed = event.target.closest("[data-do]");
 		if (pressed && !pressed.disabled) commands[pressed.dataset.do]?.(pressed, event);
 	});

@@ -1,496 +1,385 @@
 // @ts-check
 /**
- * Blocks: which line belongs to what (CommonMark 0.31 §3 to §5, GFM tables and tasks).
+ * Blocks: which line belongs to what (CommonMark 0.31 §3 to §5, GFM tables and tasks), without
+ * indented code and underlined headings.
  *
- * A line is held back until its beginning tells what it is, at most `HEAD_MOST` characters; the
- * rest goes to the open block as it comes. So each line is decided once, by the text alone.
+ * A line is read once, when its end has come. Until then it is drawn as if it had, and taken back
+ * before the next piece. So the pieces in which a text comes do not matter.
  */
 
-import { createCode } from "./markdown_code.js";
-import { element } from "./dom.js";
-import { createInline } from "./markdown_inline.js";
-import { decode } from "./markdown_links.js";
-import { alignments, createTable } from "./markdown_table.js";
-
-/**
- * @typedef {object} Container what holds blocks
- * @property {"root" | "quote" | "list" | "item"} type
- * @property {HTMLElement} home
- * @property {HTMLElement} [part] the end of it, for what follows
- * @property {string} [marker] of a list: its bullet, or what follows its numbers
- * @property {number} [offset] of an item: the columns that its lines are indented by
- * @property {boolean} blank its last line was
- *
- * @typedef {object} Leaf the open block: what lines of text go to
- * @property {"paragraph" | "heading" | "fence" | "indented" | "math" | "table"} type
- * @property {(text: string) => void} add
- * @property {() => void} draw
- * @property {() => void} close nothing follows
- * @property {HTMLElement} [home] of a paragraph
- * @property {string} [source] of a paragraph: all of it, while it is short
- * @property {string} [fence] of code: what ends it
- * @property {number} [indent] of code: the columns to leave out at each line's begin
- * @property {(text: string) => void} [line] of code: adds the next line, or its begin
- * @property {string} [tail] of math: the end of what was added
- * @property {import("./markdown_table.js").Table} [table]
- */
+import { button, copy, element } from "./dom.js";
+import { addText, cut, decode, drawText, inline } from "./markdown_inline.js";
 
 const DEPTH_MOST = 32;
 /** So many blocks are laid out as one: a long answer does not cost more with each frame. */
 const PART_MOST = 32;
-/** A longer list goes on in another one. */
+/** What is longer goes on in another element, lest layout start from the top. */
 const ITEMS_MOST = 200;
-/** What a line is, its first characters tell. A longer one is no rule, fence or row. */
-const HEAD_MOST = 4000;
-/** A heading does not end with more white space and `#` than this. */
-const CLOSING_MOST = 200;
-/** A longer paragraph does not become a heading or a table by the line below it. */
-const SOURCE_MOST = 8000;
+const ROWS_MOST = 100;
+const PIECE_MOST = 8000;
+const COLUMNS_MOST = 64;
+/** What a line is, so many characters tell; the rest is more of the same. */
+const HEAD_MOST = 2000;
+const COPIED_MS = 2000;
 
-/** With one of these on it, a line cannot be a rule, an underline or a marker alone. */
-const SOLID = /[^\s>#*+\-=_|:.)\d`~$\\[\]]/;
-const ATX = /^(#{1,6})(?:[ \t]+|$)/;
-const FENCE = /^(?:(`{3,})([^`]*)|(~{3,})(.*))$/;
+const HEADING = /^(#{1,6})(?:[ \t]+|$)/;
+const FENCE = /^(`{3,}(?=[^`]*$)|~{3,})(.*)$/;
 const MATH = /^(?:\$\$|\\\[)[ \t]*$/;
-const SETEXT = /^(?:=+|-+)[ \t]*$/;
 const RULE = /^([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
 const MARKER = /^(?:[-+*]|(\d{1,9})[.)])(?=[ \t]|$)/;
-const RTL = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+/** The line below a table's head. */
+const DELIMITERS = /^\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 
-/** A line, read from its begin; columns as tabs stops of 4 count them. @param {string} text */
-function createLine(text) {
-  let at = 0;
-  let column = 0;
+const textIn = (home, tag, held) => ({ type: "text", tag, home, final: home.lastChild, rest: "", held, size: 0 });
 
-  return {
-    rest: () => text.slice(at),
-    isBlank: () => !/[^ \t]/.test(text.slice(at)),
-    /** The columns of white space ahead. */
-    indent() {
-      let ahead = column;
-      for (let next = at; text[next] === " " || text[next] === "\t"; next++) {
-        ahead += text[next] === " " ? 1 : 4 - (ahead % 4);
-      }
-      return ahead - column;
-    },
-    /** Leaves out white space, part of a tab also. @param {number} columns at most */
-    skip(columns) {
-      for (let left = columns; left > 0; left--, column++) {
-        if (text[at] === "\t") {
-          const width = 4 - (column % 4);
-          text = text.slice(0, at) + " ".repeat(width) + text.slice(at + 1);
-        }
-        if (text[at] !== " ") return;
-        at++;
-      }
-    },
-    /** @param {number} length of a marker */
-    take(length) {
-      at += length;
-      column += length;
-    },
-  };
+/** The columns of white space at the begin of what is left of a line; tab stops are 4 apart. */
+function indentOf({ text, column }) {
+	let ahead = column;
+	for (const char of text.match(/^[ \t]*/)[0]) ahead += char === " " ? 1 : 4 - (ahead % 4);
+	return ahead - column;
 }
 
-/** @typedef {ReturnType<typeof createLine>} Line */
+/** Leaves white space out, part of a tab also. */
+function skip(line, columns) {
+	for (let left = columns; left > 0 && /^[ \t]/.test(line.text); left--) {
+		const width = line.text[0] === " " ? 1 : 4 - (line.column % 4);
+		line.text = " ".repeat(width - 1) + line.text.slice(1);
+		line.column++;
+	}
+}
 
-/**
- * @param {HTMLElement} root
- * @param {{strings: import("./markdown_code.js").Strings, heading: number}} options `heading`: the
- *   level of `#`
- */
-export function createBlocks(root, { strings, heading }) {
-  /** @type {Container[]} */
-  const stack = [{ type: "root", home: root, blank: false }];
-  /** @type {Leaf | null} */
-  let leaf = null;
-  /** The line's begin, not decided yet; null: its rest goes to the leaf. @type {string | null} */
-  let head = "";
-  /** The containers of the stack that the line goes on with. */
-  let depth = 1;
+/** Leaves a marker out. */
+function take(line, length) {
+	line.text = line.text.slice(length);
+	line.column += length;
+}
 
-  const top = () => stack[stack.length - 1];
+const isBlank = text => !/[^ \t]/.test(text);
 
-  function closeLeaf() {
-    leaf?.close();
-    leaf = null;
-  }
+/** @returns {string[]} */
+function cellsOf(line) {
+	const cells = line.trim().replace(/^\|/, "").split(/(?<!\\)\|/);
+	if (cells.length > 1 && isBlank(cells.at(-1))) cells.pop();
+	return cells.map(cell => cell.trim().replaceAll("\\|", "|"));
+}
 
-  function closeUnmatched() {
-    closeLeaf();
-    stack.length = depth;
-  }
+/** How each column is aligned; null: this is no table. */
+function columnsOf(head, line) {
+	if (!/[|:]/.test(line) || !DELIMITERS.test(line) || !head.includes("|")) return null;
+	const cells = cellsOf(line);
+	if (cells.length > COLUMNS_MOST || cells.length !== cellsOf(head).length) return null;
+	return cells.map(cell => (!cell.endsWith(":") ? "left" : cell[0] === ":" ? "center" : "right"));
+}
 
-  /** Makes room for a block in the innermost container that the line goes on with. */
-  function parent(inList = false) {
-    closeUnmatched();
-    if (!inList && top().type === "list") stack.length = --depth;
-    const holder = top();
-    if (holder.blank && holder.home.firstChild && /^(item|list)$/.test(holder.type)) {
-      const list = stack[stack.length - (holder.type === "item" ? 2 : 1)];
-      list.home.dataset.loose = "";
-    }
-    const home = holder.part ?? holder.home;
-    const full = !inList && home.childElementCount >= PART_MOST;
-    if (!full && (holder.part || holder.type !== "root")) return home;
-    holder.part = element("div", { chat: "part" });
-    holder.home.append(holder.part);
-    return holder.part;
-  }
+/** @type {import("./types").CreateBlocks} */
+export function createBlocks(root, texts, heading) {
+	/** What holds the line's blocks, from the outside in. @type {any[]} */
+	let stack = [{ type: "root", home: root }];
+	/** The block that takes text. @type {any} */
+	let leaf = null;
+	/** What has come of the last line. */
+	let tail = "";
+	/** The tail goes on with a line whose begin was too long to wait. */
+	let isLong = false;
+	let isDraft = false;
+	/** The containers of the stack that the line goes on with. */
+	let depth = 1;
 
-  /** @param {Omit<Container, "blank">} container */
-  function push(container) {
-    parent(container.type === "item").append(container.home);
-    stack.push({ ...container, blank: false });
-    depth++;
-  }
+	function closeLeaf() {
+		if (leaf?.type === "text") drawText(leaf, leaf.rest + leaf.held, false);
+		leaf = null;
+	}
 
-  /** The first letter in it decides from where a container is read. @param {string} text */
-  function direct(text) {
-    const letter = top().home.dir || /\p{L}/u.exec(text)?.[0];
-    for (const { home, type } of letter ? stack : []) {
-      if (type !== "root") home.dir ||= RTL.test(letter ?? "") ? "rtl" : "ltr";
-    }
-  }
+	function closeUnmatched() {
+		closeLeaf();
+		stack.length = depth;
+	}
 
-  /** @param {string} text */
-  function openParagraph(text) {
-    const holder = parent();
-    const home = element("p", { dir: "auto" });
-    const task = top().type === "item" && !holder.firstChild;
-    holder.append(home);
-    const inline = createInline(home, task);
-    /** @type {Leaf} */
-    const made = {
-      ...inline,
-      type: "paragraph",
-      home,
-      source: "",
-      add(more) {
-        direct(more);
-        if ((made.source ?? "").length <= SOURCE_MOST) made.source += more;
-        inline.add(more);
-      },
-    };
-    leaf = made;
-    made.add(text);
-  }
+	/** Makes room for a block in the innermost container that the line goes on with. */
+	function parent(inList = false) {
+		closeUnmatched();
+		if (!inList && stack.at(-1).type === "list") stack.length = --depth;
+		const holder = stack.at(-1);
+		if (holder.blank && holder.home.firstChild && !isDraft) {
+			const list = holder.type === "item" ? stack.at(-2) : holder;
+			if (list.type === "list") list.home.dataset.loose = "";
+		}
+		const home = holder.part ?? holder.home;
+		const isFull = !inList && home.childElementCount >= PART_MOST;
+		if (!isFull && (holder.part || holder.type !== "root")) return home;
+		holder.part = element("div", { chat: "part" });
+		holder.home.append(holder.part);
+		return holder.part;
+	}
 
-  /** @param {number} level @param {string} text */
-  function openHeading(level, text) {
-    const tag = /** @type {"h1"} */ (`h${Math.min(6, level + heading - 1)}`);
-    const holder = parent();
-    const home = element(tag, { dir: "auto" });
-    holder.append(home);
-    const inline = createInline(home);
-    // The white space and `#` at its end belong to it only if more follows.
-    let held = "";
-    let empty = true;
-    let long = false;
-    /** @param {string} more */
-    const add = (more) => {
-      direct(more);
-      let end = more.length;
-      while (end && /[ \t#]/.test(more[end - 1])) end--;
-      if (end) {
-        inline.add(held + more.slice(0, end));
-        empty = long = false;
-        held = "";
-      }
-      held += more.slice(end);
-      long ||= held.length > CLOSING_MOST;
-      if (!long) return;
-      inline.add(held);
-      held = "";
-    };
-    const close = () => {
-      inline.add(held.trimEnd().replace(empty ? /(?:^|[ \t]+)#+$/ : /[ \t]+#+$/, ""));
-      inline.close();
-    };
-    leaf = { type: "heading", add, draw: inline.draw, close };
-    add(text);
-  }
+	function push(container) {
+		parent(container.type === "item").append(container.home);
+		stack.push(container);
+		depth++;
+	}
 
-  /** @param {string} mark @param {string} info @param {number} indent */
-  function openFence(mark, info, indent) {
-    const language = decode(info.trim()).split(/\s/)[0];
-    openCode("fence", language, { fence: mark, indent });
-  }
+	/** @param {"p"} tag */
+	function openText(tag, text) {
+		const holder = parent();
+		const { type } = stack.at(-1);
+		const home = element(tag, type === "root" ? { dir: "auto" } : {});
+		const task = tag === "p" && type === "item" && !holder.firstChild && /^\[([ xX])\][ \t]/.exec(text);
+		if (task) home.append(element("span", { chat: "task" }, task[1] === " " ? "☐" : "☑"));
+		holder.append(home);
+		leaf = textIn(home, tag, task ? text.slice(3) : text);
+	}
 
-  /**
-   * @param {"fence" | "indented" | "math"} type
-   * @param {string | null} language
-   * @param {Partial<Leaf>} [more]
-   */
-  function openCode(type, language, more) {
-    const code = createCode(parent(), language, strings);
-    let lines = 0;
-    // Blank lines belong to indented code only if more follows.
-    let held = "";
-    let blank = false;
-    /** @type {Leaf} */
-    const made = {
-      ...code,
-      ...more,
-      type,
-      add(text) {
-        held += text;
-        made.tail = ((made.tail ?? "") + text).slice(-16);
-        blank &&= !/[^ \t\n]/.test(text);
-        if (blank) return;
-        code.add(held);
-        held = "";
-      },
-      line(text) {
-        blank = type === "indented";
-        made.add(lines++ ? `\n${text}` : text);
-      },
-    };
-    leaf = made;
-  }
+	/** More of a text or of code. */
+	function add(text) {
+		const { home } = leaf;
+		if (leaf.type === "code" && leaf.size > PIECE_MOST) {
+			leaf.home = element("span", {});
+			home.after(leaf.home);
+			leaf.size = 0;
+		}
+		leaf.size += text.length;
+		if (leaf.type === "code") {
+			if (leaf.home.lastChild && !isDraft) leaf.home.lastChild.appendData(text);
+			else leaf.home.append(text);
+			return;
+		}
+		addText(leaf, leaf.held);
+		leaf.held = text;
+		if (leaf.size <= PIECE_MOST) return;
+		const more = home.cloneNode();
+		more.dataset.chat = "more";
+		closeLeaf();
+		home.after(more);
+		leaf = textIn(more, "p", "");
+	}
 
-  /** The paragraph without its last line, which turned out to be something else. */
-  function takeLastLine() {
-    const { home, source = "" } = /** @type {Leaf} */ (leaf);
-    const cut = source.lastIndexOf("\n");
-    leaf = null;
-    home?.remove();
-    if (cut >= 0) openParagraph(source.slice(0, cut));
-    closeLeaf();
-    return source.slice(cut + 1);
-  }
+	/** The next line of a text or of code. The last one is held: it may be a table's head. */
+	function addLine(text) {
+		if (leaf.type === "code") {
+			if (leaf.size) add("\n");
+			add(text);
+			// Only the first line may be the next one of nothing.
+			leaf.size ||= 1;
+		} else add(`\n${text}`);
+	}
 
-  /** @param {string} line below a paragraph @returns {boolean} whether it makes it something else */
-  function underline(line) {
-    const source = leaf?.source ?? "";
-    if (source.length > SOURCE_MOST) return false;
-    if (SETEXT.test(line)) {
-      leaf?.home?.remove();
-      leaf = null;
-      openHeading(line[0] === "=" ? 1 : 2, source);
-      closeLeaf();
-      return true;
-    }
-    const columns = alignments(source.slice(source.lastIndexOf("\n") + 1), line);
-    if (!columns) return false;
-    const first = takeLastLine();
-    const table = createTable(parent(), columns, first);
-    direct(table.text);
-    leaf = { type: "table", table, add() {}, draw() {}, close: () => table.draft("") };
-    return true;
-  }
+	/** Math is code that has no language, and whose fence belongs to it. */
+	function openCode(fence, indent, language = "", isMath = false) {
+		const home = element("span", {});
+		const code = element("code", {}, home);
+		const copier = button(texts.copy, async () => {
+			await copy(code.textContent ?? "");
+			copier.textContent = texts.copied;
+			setTimeout(() => (copier.textContent = texts.copy), COPIED_MS);
+		});
+		const head = element("figcaption", {}, element("span", {}, language), copier);
+		const block = element("pre", { tabindex: "0", dir: "ltr" }, code);
+		parent().append(element("figure", { chat: "code", "data-language": language }, head, block));
+		leaf = { type: "code", home, fence, indent, size: 0, isMath };
+	}
 
-  /** Leaves `depth` at the containers that the line goes on with. @param {Line} line */
-  function matchContainers(line) {
-    for (depth = 1; depth < stack.length; depth++) {
-      const { type, offset = 0, home } = stack[depth];
-      const indent = line.indent();
-      if (type === "quote") {
-        if (indent > 3 || line.rest().trimStart()[0] !== ">") return;
-        takeQuote(line, indent);
-      } else if (type === "item") {
-        if (line.isBlank() ? !home.firstChild : indent < offset) return;
-        line.skip(offset);
-      }
-    }
-  }
+	function row(tag, columns, line) {
+		const cells = cellsOf(line).slice(0, columns.length);
+		const made = cells.map((text, at) => element(tag, { dir: "auto", "data-align": columns[at] }, inline(text)));
+		return element("tr", {}, ...made);
+	}
 
-  /** @param {Line} line @param {number} indent */
-  function takeQuote(line, indent) {
-    line.skip(indent);
-    line.take(1);
-    line.skip(1);
-  }
+	function openTable(columns, head) {
+		const home = element("tbody", {});
+		const table = element("div", { chat: "table", tabindex: "0" }, element("table", {}, head, home));
+		parent().append(table);
+		leaf = { type: "table", home, head, columns };
+	}
 
-  /**
-   * The line as the next one of an open block that only its own end closes.
-   * @param {Line} line @param {boolean} whole @returns {boolean} whether it is
-   */
-  function continueLeaf(line, whole) {
-    if (!leaf || depth < stack.length) return false;
-    const indent = line.indent();
-    const text = line.rest().trim();
-    if (leaf.type === "fence") {
-      const { fence = "", indent: inset = 0 } = leaf;
-      const same = text.startsWith(fence) && text === fence[0].repeat(text.length);
-      if (whole && indent < 4 && same) closeLeaf();
-      else {
-        line.skip(inset);
-        leaf.line?.(line.rest());
-      }
-      return true;
-    }
-    if (leaf.type === "math" && !(whole && line.isBlank())) {
-      leaf.line?.(line.rest());
-      return true;
-    }
-    if (leaf.type !== "indented" || (indent < 4 && !(whole && line.isBlank()))) return false;
-    line.skip(4);
-    leaf.line?.(line.rest());
-    return true;
-  }
+	/** Whether the line below a paragraph makes a table of its end. */
+	function underline(line) {
+		const columns = isDraft ? null : columnsOf(leaf.held, line);
+		if (!columns) return false;
+		const { home, final, rest, held } = leaf;
+		if (final || rest) leaf.held = "";
+		else {
+			home.remove();
+			leaf = null;
+		}
+		openTable(columns, element("thead", {}, row("th", columns, held)));
+		return true;
+	}
 
-  /**
-   * Opens what the line opens.
-   * @param {Line} line @param {boolean} whole @returns {boolean} whether nothing of it is left
-   */
-  function openBlocks(line, whole) {
-    while (!line.isBlank()) {
-      const indent = line.indent();
-      const inParagraph = leaf?.type === "paragraph";
-      if (indent > 3) {
-        if (inParagraph) return false;
-        line.skip(4);
-        openCode("indented", "");
-        leaf?.line?.(line.rest());
-        return true;
-      }
-      const text = line.rest().trimStart();
-      if (openLeaf(text, whole, indent)) return true;
-      if (stack.length > DEPTH_MOST || !openContainer(line, text, indent)) return false;
-    }
-    return false;
-  }
+	/** Leaves `depth` at the containers that the line goes on with. */
+	function matchContainers(line) {
+		for (depth = 1; depth < stack.length; depth++) {
+			const { type, offset, home } = stack[depth];
+			const indent = indentOf(line);
+			if (type === "quote") {
+				if (line.text.trimStart()[0] !== ">") return;
+				takeQuote(line, indent);
+			} else if (type === "item") {
+				if (isBlank(line.text) ? !home.firstChild : indent < offset) return;
+				skip(line, offset);
+			}
+		}
+	}
 
-  /** @param {string} text @param {boolean} whole @param {number} indent */
-  function openLeaf(text, whole, indent) {
-    const atx = ATX.exec(text);
-    const matched = depth === stack.length;
-    if (atx && (whole || atx[0].length < text.length)) {
-      openHeading(atx[1].length, text.slice(atx[0].length));
-      return true;
-    }
-    if (!whole) return false;
-    const fence = FENCE.exec(text);
-    if (fence) openFence(fence[1] ?? fence[3], fence[2] ?? fence[4], indent);
-    else if (MATH.test(text)) {
-      openCode("math", null, { fence: text[0] === "$" ? "$$" : "\\]" });
-      leaf?.line?.(text);
-      if (leaf) leaf.tail = "";
-    }
-    else if (matched && leaf?.type === "paragraph" && underline(text)) return true;
-    else if (RULE.test(text)) parent().append(element("hr", {}));
-    else return false;
-    return true;
-  }
+	function takeQuote(line, indent) {
+		skip(line, indent);
+		take(line, 1);
+		skip(line, 1);
+	}
 
-  /** @param {Line} line @param {string} text @param {number} indent */
-  function openContainer(line, text, indent) {
-    if (text[0] === ">") {
-      push({ type: "quote", home: element("blockquote", {}) });
-      takeQuote(line, indent);
-      return true;
-    }
-    const found = MARKER.exec(text);
-    if (!found) return false;
-    const [mark, number] = found;
-    const empty = text.trimEnd() === mark;
-    const interrupts = leaf?.type === "paragraph" && depth === stack.length;
-    if (interrupts && (empty || (number && Number(number) !== 1))) return false;
-    line.skip(indent);
-    line.take(mark.length);
-    const gap = line.indent();
-    const inset = empty || gap > 4 ? 1 : gap;
-    line.skip(inset);
-    const marker = mark[mark.length - 1];
-    const holder = stack[depth - 1];
-    if (holder.type !== "list" || holder.marker !== marker) openList(marker, number);
-    else if (holder.home.childElementCount >= ITEMS_MOST) continueList(holder, number);
-    push({ type: "item", home: element("li", {}), offset: indent + mark.length + inset });
-    return true;
-  }
+	/** The line as the next one of code or math. @returns {boolean} whether it is */
+	function continueCode(line) {
+		if (leaf?.type !== "code" || depth < stack.length) return false;
+		const { fence, indent, isMath } = leaf;
+		const text = line.text.trim();
+		if (isMath && !text) return false;
+		if (!isMath && text.startsWith(fence) && text === fence[0].repeat(text.length)) closeLeaf();
+		else {
+			skip(line, indent);
+			addLine(line.text);
+			if (isMath && text.endsWith(fence)) closeLeaf();
+		}
+		return true;
+	}
 
-  /** @param {string} marker @param {string} [number] */
-  function openList(marker, number) {
-    const home = element(number ? "ol" : "ul", {});
-    if (number && Number(number) !== 1) home.setAttribute("start", String(Number(number)));
-    push({ type: "list", home, marker });
-  }
+	/** Opens what the line opens. */
+	function openBlocks(line) {
+		while (!isBlank(line.text)) {
+			const indent = indentOf(line);
+			const text = line.text.replace(/^[ \t]+/, "");
+			const isHere = depth === stack.length;
+			const isParagraph = leaf?.tag === "p";
+			if (!(isParagraph && isHere && indent > 3)) {
+				if (openLeaf(text, indent)) return;
+				if (stack.length <= DEPTH_MOST && openContainer(line, text, indent)) continue;
+			}
+			if (isParagraph) addLine(text);
+			else if (leaf?.type === "table" && isHere) addRow(text);
+			else openText("p", text);
+			return;
+		}
+	}
 
-  /** @param {Container} list @param {string} [number] */
-  function continueList({ home, marker = "", blank }, number) {
-    const next = /** @type {HTMLOListElement} */ (home).start + home.childElementCount;
-    depth--;
-    openList(marker, number && String(next));
-    if (blank || "loose" in home.dataset) top().home.dataset.loose = "";
-  }
+	function addRow(text) {
+		const { columns, head, home } = leaf;
+		if (home.childElementCount >= ROWS_MOST) openTable(columns, head.cloneNode(true));
+		leaf.home.append(row("td", columns, text));
+	}
 
-  /** Only a quote's own begin tells its blank lines from those of what holds it. */
-  function markBlank() {
-    for (let at = stack.length - 1; at && stack[at].type !== "quote"; at--) stack[at].blank = true;
-  }
+	function openLeaf(text, indent) {
+		const [mark, signs] = HEADING.exec(text) ?? [""];
+		const [, fence, info] = FENCE.exec(text) ?? [];
+		if (signs) {
+			const tag = /** @type {any} */ (`h${Math.min(6, signs.length + heading - 1)}`);
+			openText(tag, text.slice(mark.length).replace(/(^|[ \t]+)#+[ \t]*$/, ""));
+		} else if (fence) openCode(fence, indent, decode(info.trim()).split(/\s/)[0]);
+		else if (MATH.test(text)) {
+			openCode(text[0] === "$" ? "$$" : "\\]", 0, "", true);
+			addLine(text);
+		} else if (leaf?.type === "text" && depth === stack.length && underline(text)) return true;
+		else if (RULE.test(text)) parent().append(element("hr", {}));
+		else return false;
+		return true;
+	}
 
-  /** @param {string} text @param {boolean} whole no more of the line follows */
-  function openLine(text, whole) {
-    const line = createLine(text);
-    matchContainers(line);
-    const blank = whole && line.isBlank();
-    if (!continueLeaf(line, whole)) {
-      if (blank) closeUnmatched();
-      else if (!openBlocks(line, whole)) openText(line, whole);
-    }
-    if (!blank) for (const each of stack) each.blank = false;
-    else if (leaf?.type !== "fence") markBlank();
-  }
+	function openContainer(line, text, indent) {
+		if (text[0] === ">") {
+			push({ type: "quote", home: element("blockquote", { dir: "auto" }) });
+			takeQuote(line, indent);
+			return true;
+		}
+		const [mark, number] = MARKER.exec(text) ?? [];
+		if (!mark) return false;
+		const isEmpty = isBlank(text.slice(mark.length));
+		const interrupts = leaf?.type === "text" && depth === stack.length;
+		if (interrupts && (isEmpty || (number && Number(number) !== 1))) return false;
+		skip(line, indent);
+		take(line, mark.length);
+		const gap = indentOf(line);
+		const inset = isEmpty || gap > 4 ? 1 : gap;
+		skip(line, inset);
+		openItem(mark.at(-1), number, indent + mark.length + inset);
+		return true;
+	}
 
-  /** @param {Line} line @param {boolean} whole */
-  function openText(line, whole) {
-    const text = line.rest().trimStart();
-    if (leaf?.type === "paragraph") leaf.add(`\n${text}`);
-    else if (leaf?.type === "table" && whole && depth === stack.length) leaf.table?.row(text);
-    else if (text) openParagraph(text);
-  }
+	function openItem(marker, number, offset) {
+		const { type, home, blank, ...list } = stack[depth - 1];
+		const isSame = type === "list" && list.marker === marker;
+		if (!isSame || home.childElementCount >= ITEMS_MOST) {
+			const begin = isSame ? home.start + home.childElementCount : Number(number);
+			if (isSame) depth--;
+			const made = element(number ? "ol" : "ul", { dir: "auto" });
+			if (number && begin !== 1) made.setAttribute("start", String(begin));
+			push({ type: "list", home: made, marker });
+			if (isSame && (blank || "loose" in home.dataset)) made.dataset.loose = "";
+		}
+		push({ type: "item", home: element("li", {}), offset });
+	}
 
-  function endLine() {
-    if (leaf?.type === "heading") closeLeaf();
-    else if (leaf?.type === "math" && leaf.tail?.trimEnd().endsWith(leaf.fence ?? "")) closeLeaf();
-    head = "";
-  }
+	function readLine(text) {
+		const line = { text, column: 0 };
+		matchContainers(line);
+		const blank = isBlank(line.text);
+		if (!continueCode(line)) {
+			if (blank) closeUnmatched();
+			else openBlocks(line);
+		}
+		// Only a quote's own begin tells its blank lines from those of what holds it.
+		const quote = stack.findLastIndex(({ type }) => type === "quote");
+		if (!blank) for (const each of stack) each.blank = false;
+		else if (leaf?.type !== "code") for (const each of stack.slice(quote + 1)) each.blank = true;
+	}
 
-  /** @param {string} text of a line */
-  function isDecided(text) {
-    if (leaf?.type === "table") return false;
-    const solid = text.search(SOLID);
-    // A fence's line is a fence only if no backtick follows.
-    return solid >= 0 && !/```|~~~/.test(text.slice(0, solid));
-  }
+	function read(text) {
+		if (isLong && leaf && leaf.type !== "table") add(text);
+		else readLine(text);
+	}
 
-  /** @param {string} part of a line @param {boolean} ends the line ends with it */
-  function writePart(part, ends) {
-    if (head === null) leaf?.add(part);
-    else {
-      head += part;
-      const text = head;
-      if (text.length > HEAD_MOST) {
-        head = null;
-        openLine(text.slice(0, HEAD_MOST), false);
-        leaf?.add(text.slice(HEAD_MOST));
-      } else if (ends || isDecided(text)) {
-        head = null;
-        openLine(text, ends);
-      }
-    }
-    if (ends) endLine();
-  }
+	let undo = () => {};
+	function beginDraft() {
+		const before = { stack, leaf };
+		const homes = stack.flatMap(({ home, part }) => [home, part]);
+		if (leaf) homes.push(leaf.home.parentNode, leaf.type === "text" ? null : leaf.home);
+		const ends = homes.map(home => [home, home?.lastChild]);
+		stack = stack.map(each => ({ ...each }));
+		leaf = leaf && { ...leaf };
+		isDraft = true;
+		undo = () => {
+			for (const [home, last] of ends) while (home && home.lastChild !== last) home.lastChild.remove();
+			({ stack, leaf } = before);
+			isDraft = false;
+			undo = () => {};
+		};
+	}
 
-  return {
-    /** @param {string} text with LF as its only line ends */
-    write(text) {
-      for (let at = 0; at < text.length; ) {
-        const end = text.indexOf("\n", at);
-        writePart(end < 0 ? text.slice(at) : text.slice(at, end), end >= 0);
-        if (end < 0) return;
-        at = end + 1;
-      }
-    },
-    draw() {
-      if (leaf?.type === "table") leaf.table?.draft(head ?? "");
-      leaf?.draw();
-    },
-    /** Nothing follows. */
-    close() {
-      if (head !== "") writePart("", true);
-      closeLeaf();
-    },
-  };
+	return {
+		write(text) {
+			undo();
+			tail += text;
+			let at = 0;
+			for (let ends = true; ; isLong = !ends) {
+				const end = tail.indexOf("\n", at);
+				ends = end >= 0 && end - at <= HEAD_MOST;
+				if (!ends && tail.length - at <= HEAD_MOST) break;
+				const piece = ends ? tail.slice(at, end) : cut(tail.slice(at), HEAD_MOST);
+				read(piece);
+				if (ends && leaf?.tag !== "p" && leaf?.type === "text") closeLeaf();
+				at += piece.length + Number(ends);
+			}
+			tail = tail.slice(at);
+		},
+		draw() {
+			undo();
+			if (!isBlank(tail)) {
+				beginDraft();
+				read(tail);
+			}
+			if (leaf?.type === "text") drawText(leaf, leaf.rest + leaf.held, true);
+		},
+		close() {
+			undo();
+			if (tail) read(tail);
+			tail = "";
+			closeLeaf();
+		},
+	};
 }

@@ -9,20 +9,6 @@ const LONG_CHARS = 2000;
 const LONG_LINES = 16;
 const ARGUMENTS_CHARS = 80;
 const COPIED_MS = 1500;
-/** So much is drawn at once where an answer ends; more is drawn frame by frame before. */
-const AT_ONCE_CHARS = 30_000;
-/** A page in the background gets no frames. */
-const FRAMELESS_MS = 250;
-
-function nextFrame(run) {
-	const once = () => {
-		cancelAnimationFrame(frame);
-		clearTimeout(timer);
-		run();
-	};
-	const frame = requestAnimationFrame(once);
-	const timer = setTimeout(once, FRAMELESS_MS);
-}
 
 /** What both kinds have: their buttons, and the branches beside them. */
 function createMessage({ ui, texts }, role, actions) {
@@ -48,7 +34,7 @@ function createMessage({ ui, texts }, role, actions) {
 			if (parts.model) parts.model.textContent = message.model ?? "";
 		},
 	};
-	const step = (by) => actions.choose(siblings[siblings.indexOf(view.id ?? "") + by]);
+	const step = by => actions.choose(siblings[siblings.indexOf(view.id ?? "") + by]);
 	listen(root, {
 		before: () => step(-1),
 		after: () => step(1),
@@ -92,12 +78,12 @@ export function createQuestion(chat, actions, text) {
 			actions.edit(view, editBox.value);
 		};
 		listen(form, { cancel: close, send });
-		form.addEventListener("keydown", (event) => {
+		form.onkeydown = event => {
 			if (event.key === "Escape") close();
 			else if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
 			else send();
 			event.stopPropagation();
-		});
+		};
 		root.dataset.editing = "";
 		root.append(form);
 		editBox.value = written;
@@ -107,29 +93,11 @@ export function createQuestion(chat, actions, text) {
 }
 
 /** Markdown that may be told again from the start, and draws only what is new. */
-function createText(container, options) {
-	let isScheduled = false;
-	let undrawn = 0;
-	let onDrawn = () => {};
-	const schedule = (draw) => {
-		isScheduled = true;
-		nextFrame(() => {
-			isScheduled = false;
-			draw();
-			if (isScheduled) return;
-			undrawn = 0;
-			onDrawn();
-		});
-	};
-	const markdown = createMarkdown(container, { ...options, schedule });
+function createText(container, texts) {
+	const markdown = createMarkdown(container, { heading: 3, texts });
 	let content = "";
 	/** So much of it was told since the last start. */
 	let told = 0;
-
-	function write(text) {
-		undrawn += text.length;
-		markdown.append(text);
-	}
 
 	/** What a failed server did not get to save stays on the page. */
 	function replace(text, cut = false) {
@@ -139,7 +107,7 @@ function createText(container, options) {
 			content = "";
 			markdown.reset();
 		}
-		write(text.slice(content.length));
+		markdown.append(text.slice(content.length));
 		content = text;
 	}
 
@@ -151,14 +119,13 @@ function createText(container, options) {
 			if (told === content.length) {
 				content += text;
 				told += text.length;
-				write(text);
+				markdown.append(text);
 			} else if (content.startsWith(text, told)) told += text.length;
 			else replace(content.slice(0, told) + text);
 		},
 		async end(complete) {
 			if (complete && told < content.length) replace(content.slice(0, told), true);
-			if (undrawn > AT_ONCE_CHARS) await new Promise((resolve) => (onDrawn = () => resolve(0)));
-			markdown.end();
+			await new Promise(resolve => markdown.end(() => resolve(0)));
 		},
 	};
 }
@@ -168,9 +135,8 @@ export function createAnswer(chat, actions) {
 	const { view, parts } = createMessage(chat, "assistant", actions);
 	const { texts } = chat;
 	const { root } = view;
-	const options = { heading: 3, strings: { copy: texts.copy, copied: texts.copied } };
-	const answer = createText(parts.text, options);
-	const thinking = createText(parts.thoughts, options);
+	const answer = createText(parts.text, texts);
+	const thinking = createText(parts.thoughts, texts);
 	/** @type {Map<string, HTMLElement>} */
 	const rows = new Map();
 	view.content = answer.content;

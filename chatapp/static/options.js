@@ -21,26 +21,26 @@ export function createOptions({ host, root, ui, texts, config, signal, status, c
 		onChange(changed);
 	}
 
-	models.addEventListener("change", () => change({ model: models.value }));
-	sheet.addEventListener("close", () => {
+	models.onchange = () => change({ model: models.value });
+	sheet.onclose = () => {
 		if (sheet.returnValue !== "save") return;
 		sheet.returnValue = "";
 		const read = ({ type, value }) => (type === "number" ? Number(value) : value);
-		change(Object.fromEntries(inputs.map((each) => [each.name, each.value ? read(each) : null])));
-	});
+		change(Object.fromEntries(inputs.map(each => [each.name, each.value ? read(each) : null])));
+	};
 
 	const setTheme = () => (root.dataset.theme = host.getAttribute("theme") ?? theme.value);
 	theme.value = choices.recall("theme") ?? "";
-	theme.addEventListener("change", () => {
+	theme.onchange = () => {
 		choices.keep("theme", theme.value);
 		setTheme();
-	});
+	};
 	setTheme();
 	language.value = texts.language;
-	language.addEventListener("change", () => {
+	language.onchange = () => {
 		choices.keep("language", language.value);
 		host.restart();
-	});
+	};
 	theme.parentElement.hidden = host.hasAttribute("theme");
 	language.parentElement.hidden = Boolean(host.lang);
 

@@ -12,7 +12,7 @@ export const isVisible = () => document.visibilityState === "visible";
  * @type {(attempt: number, signal: AbortSignal) => Promise<void>}
  */
 export function pause(attempt, signal) {
-	return new Promise((resolve) => {
+	return new Promise(resolve => {
 		const over = new AbortController();
 		const wake = () => {
 			clearTimeout(timer);
@@ -34,7 +34,7 @@ export function pause(attempt, signal) {
  */
 export function onWake(callback, signal) {
 	addEventListener("online", () => callback("online"), { signal });
-	addEventListener("pageshow", (event) => event.persisted && callback("online"), { signal });
+	addEventListener("pageshow", event => event.persisted && callback("online"), { signal });
 	onVisibility(() => isVisible() && callback("visible"), signal);
 }
 

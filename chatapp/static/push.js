@@ -17,7 +17,7 @@ export function openPush(url, name, signal, onPush) {
 	/** `EventSource` gives up after an HTTP error; we don't. */
 	async function hear(until) {
 		for (let failures = 0; !until.aborted; await pause(failures++, until)) {
-			await new Promise((resolve) => {
+			await new Promise(resolve => {
 				const source = new EventSource(cursor ? `${url}?last_event_id=${cursor}` : url);
 				source.onopen = () => {
 					failures = 0;
@@ -48,7 +48,7 @@ export function openPush(url, name, signal, onPush) {
 	channel.onmessage = ({ data }) => onPush(data);
 	// A browser keeps no page with an open connection for "back".
 	addEventListener("pagehide", () => held.abort(), { signal });
-	addEventListener("pageshow", (event) => event.persisted && start(), { signal });
+	addEventListener("pageshow", event => event.persisted && start(), { signal });
 	onVisibility(() => navigator.locks || start(), signal);
 	signal.addEventListener("abort", () => {
 		held.abort();

@@ -15,7 +15,7 @@ const MOST = 200;
 /** "Today", "Monday", "March 2026". */
 function dayOf(time, language) {
 	const date = new Date(time);
-	const midnight = (day) => new Date(day).setHours(0, 0, 0, 0);
+	const midnight = day => new Date(day).setHours(0, 0, 0, 0);
 	const days = Math.round((midnight(Date.now()) - midnight(date)) / DAY_MS);
 	const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
 	if (days < 2) return relative.format(-days, "day");
@@ -29,7 +29,7 @@ export function createSidebar(chat, onOpen) {
 	const { host, root, ui, config, texts, signal, status, choices } = chat;
 	const { list, search, more } = ui;
 	const { urls } = config;
-	const urlOf = (id) => `${urls.conversations}/${id}`;
+	const urlOf = id => `${urls.conversations}/${id}`;
 	let shown = [];
 	/** Deleted, but it can be taken back. */
 	const hidden = new Set();
@@ -52,8 +52,8 @@ export function createSidebar(chat, onOpen) {
 
 	function draw() {
 		if (list.querySelector("input")) return; // Somebody writes in there.
-		const visible = shown.filter((each) => !hidden.has(each.id));
-		const dated = visible.map((each) => ({ ...each, day: dayOf(each.updated_at, texts.language) }));
+		const visible = shown.filter(each => !hidden.has(each.id));
+		const dated = visible.map(each => ({ ...each, day: dayOf(each.updated_at, texts.language) }));
 		const next = JSON.stringify([current, search.value, dated.map(({ id, title, day }) => [id, title, day])]);
 		if (next === drawn) return;
 		drawn = next;
@@ -95,7 +95,7 @@ export function createSidebar(chat, onOpen) {
 	/** Tells when it goes wrong, and shows in any case what the server has. */
 	const report = (/** @type {Promise<unknown>} */ done) =>
 		done
-			.catch((error) => signal.aborted || status.warn(status.sentence(error)))
+			.catch(error => signal.aborted || status.warn(status.sentence(error)))
 			.finally(() => soon(0));
 
 	const isNarrow = () => root.clientWidth < NARROW_PX;
@@ -122,7 +122,7 @@ export function createSidebar(chat, onOpen) {
 	}
 
 	root.addEventListener("click", ({ target }) => (target === root || target === ui.main) && rest());
-	search.addEventListener("input", () => soon(TYPING_MS));
+	search.oninput = () => soon(TYPING_MS);
 	root.dataset.list = host.getAttribute("sidebar") ?? "on";
 	set(isNarrow() ? "" : (choices.recall("sidebar") ?? ""));
 	return {
@@ -145,7 +145,7 @@ export function createSidebar(chat, onOpen) {
 			const { link } = hooks(list.querySelector(`[data-id="${id}"]`));
 			const before = link.textContent;
 			const input = element("input", { "aria-label": texts.rename, maxlength: "80", value: before });
-			const close = (keep) => {
+			const close = keep => {
 				const title = input.value.trim();
 				input.onblur = null;
 				input.replaceWith(link);
@@ -155,7 +155,7 @@ export function createSidebar(chat, onOpen) {
 				void report(request(urlOf(id), signal, "PATCH", { title }));
 			};
 			input.onblur = () => close(true);
-			input.onkeydown = (event) => {
+			input.onkeydown = event => {
 				if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
 				event.stopPropagation();
 				close(event.key === "Enter");

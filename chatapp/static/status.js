@@ -18,13 +18,13 @@ export function createStatus(ui, texts) {
 
 	return {
 		show,
-		warn: (text) => show(text, "warning"),
+		warn: text => show(text, "warning"),
 		announce(text) {
 			ui.announcer.textContent = text;
 		},
 		offerUndo(text, act, undo) {
 			commit();
-			const settle = (how) => () => {
+			const settle = how => () => {
 				clearTimeout(timer);
 				ui.toast.replaceChildren();
 				commit = () => {};

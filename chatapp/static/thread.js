@@ -28,7 +28,7 @@ export function createThread({ root, scroller, messages, toEnd }) {
 		lastTop = scrollTop;
 		toEnd.hidden = staying;
 	};
-	scroller.addEventListener("scroll", look, { passive: true });
+	scroller.onscroll = look;
 	const sizes = new ResizeObserver(follow);
 	sizes.observe(messages);
 	sizes.observe(scroller);

@@ -23,7 +23,14 @@ export type Urls = Record<
 	string
 >;
 /** `visitor` tells the visitors of one browser apart, and names none of them. */
-export type Config = { title: string; urls: Urls; visitor: string; message_max_chars: number };
+export type Config = {
+	title: string;
+	urls: Urls;
+	visitor: string;
+	/** Keys, such as `mod+shift+o`, by what they do. */
+	shortcuts: Record<string, string>;
+	message_max_chars: number;
+};
 /** The `script` part of a `texts.*.json`. */
 export type Texts = Record<string, any>;
 /** Elements by their `data-chat`. */
@@ -246,4 +253,39 @@ export type CreateConversation = (
 	editNewest(): void;
 	/** Leaves the page to another conversation; a running answer goes on. */
 	close(): void;
+};
+
+// Markdown
+
+/** A block of text: `rest` is drawn anew each time, behind the `final` node. */
+export type Inline = { home: HTMLElement; final: ChildNode | null; rest: string };
+/** @param heading the level of `#`, 1 to 6 */
+export type CreateBlocks = (
+	root: HTMLElement,
+	texts: Texts,
+	heading: number,
+) => {
+	/** @param text with LF as its only line ends */
+	write(text: string): void;
+	/** Shows what has come so far. */
+	draw(): void;
+	/** Nothing follows. */
+	close(): void;
+};
+export type CreateMarkdown = (
+	/** Empty; it belongs to the Markdown. */
+	container: HTMLElement,
+	options?: {
+		texts?: Texts;
+		heading?: number;
+		/** Calls back soon, when there is time to draw. */
+		schedule?: (run: () => void) => void;
+	},
+) => {
+	/** The next piece of the text. */
+	append(text: string): void;
+	/** Draws the rest, in frames, and calls back. Nothing follows but `reset`. */
+	end(onEnd: () => void): void;
+	/** Begins anew, with nothing. */
+	reset(): void;
 };

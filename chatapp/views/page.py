@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from ..errors import ChatAppError, UpstreamUnconfigured
 from ..parts import Parts
 from ..push import PushReader
+from . import assets
 from .identity import owner
 from .streams import stream
 
@@ -29,8 +30,7 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "trusted-types 'none'",
     )
 )
-STATIC: Final = Path(__file__).parent.parent / "static"
-MODULES: Final = sorted(path.name for path in STATIC.glob("*.js"))
+MODULES: Final = sorted(path.name for path in assets.STATIC.glob("*.js"))
 TEMPLATES: Final = Path(__file__).parent.parent / "templates" / "chatapp"
 LANGUAGES: Final = {"en": "English", "zh-CN": "简体中文"}
 TEXTS: Final[dict[str, dict[str, Any]]] = {
@@ -50,11 +50,23 @@ SHORTCUTS: Final = (
     ("Ctrl/⌘ Shift C", "keyCopy"),
     ("Ctrl/⌘ /", "keyHelp"),
 )
+COMMANDS: Final = {
+    "mod+shift+o": "fresh",
+    "mod+k": "search",
+    "mod+/": "help",
+    "mod+shift+s": "toggle",
+    "mod+shift+c": "copyNewest",
+    "shift+escape": "focus",
+    "escape": "escape",
+    "arrowup": "editNewest",
+}
+"""What the script does on which keys."""
 LOCAL_NOTICE: Final = "Local demo model; set OPENAI_API_KEY for a real one."
 
 
 def register(blueprint: Blueprint, parts: Parts) -> None:
     """Add the page and what it loads beside answers and conversations."""
+    assets.register(blueprint)
 
     @blueprint.get("/")
     @blueprint.get("/c/<conversation_id>")
@@ -73,6 +85,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
             "title": parts.settings.title,
             "urls": _urls(),
             "visitor": hashlib.sha256(owner().encode()).hexdigest()[:16],
+            "shortcuts": COMMANDS,
             "message_max_chars": parts.settings.message_max_chars,
         }
         return _html(
