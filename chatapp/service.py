@@ -118,9 +118,13 @@ class Service:
             answer = self.mirrors.find(answer_id)
         return answer if answer and answer.owner == owner else None
 
+    def is_elsewhere(self, answer: Answer) -> bool:
+        """Whether another worker writes it."""
+        return self.answers.find(answer.id) is not answer
+
     def stop(self, answer: Answer) -> None:
         """End an answer, whoever writes it; one that is over stays as it is."""
-        if self.answers.find(answer.id) is answer:
+        if not self.is_elsewhere(answer):
             self.answers.stop(answer)
         elif answer.running:
             self.event_log.request_stop(answer.id)

@@ -8,6 +8,7 @@ import pytest
 from tests.client import Client, Reply, Sent, Stream, joined
 from tests.clusters import Cluster
 from tests.resuming import Resumer
+from tests.sites import ended
 from tests.upstream import Call, poll, speak
 
 WORDS = [f"Wort {n}, 第{n}个词。 " for n in range(40)]
@@ -44,7 +45,7 @@ def test_an_ended_answer_is_read_from_its_first_event_by_every_worker(cluster: C
     for client in everywhere(cluster, visitor):
         again = poll(lambda client=client: ended_events(client, answer["answer"]["id"]))
         assert again == whole.events
-        snapshot = client.get(f"/api/answers/{answer['answer']['id']}").json
+        snapshot = poll(ended(client, answer))
         assert (snapshot["text"], snapshot["status"]) == (TEXT, "done")
 
 

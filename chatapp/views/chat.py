@@ -1,13 +1,14 @@
 """The life of an answer over HTTP: start, follow, look at, stop."""
 
-from typing import Any
+import contextlib
+from typing import Any, Final
 
 from flask import Blueprint, Response, request, url_for
 from flask.typing import ResponseReturnValue
 
 from .. import sse
 from ..answer import Answer, Status
-from ..errors import InvalidRequest, StorageUnavailable
+from ..errors import InvalidRequest, NotFound, StorageUnavailable
 from ..events import Event, EventType, event_data, timestamp
 from ..following import Follower
 from ..granularity import Granularity
@@ -16,6 +17,8 @@ from ..store import Message
 from .identity import counted_as, owner, reader_of, ticket
 from .requests import chat_request, idempotency_key, json_body
 from .streams import stream, whole
+
+ENDED: Final = (Status.DONE, Status.FAILED, Status.STOPPED)
 
 
 def register(blueprint: Blueprint, parts: Parts) -> None:
@@ -38,9 +41,16 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.get("/api/answers/<answer_id>")
     def read_answer(answer_id: str) -> ResponseReturnValue:
-        if answer := parts.service.find(owner(), answer_id):
-            return _snapshot_of_answer(answer)
-        return _snapshot_of_message(parts.store.answer(owner(), answer_id))
+        answer = parts.service.find(owner(), answer_id)
+        if answer is None:
+            return _snapshot_of_message(parts.store.answer(owner(), answer_id))
+        if answer.running and parts.service.is_elsewhere(answer):
+            # Its message may be saved already, while its last events are on their way to us.
+            with contextlib.suppress(NotFound, StorageUnavailable):
+                message = parts.store.answer(owner(), answer_id)
+                if message.status in ENDED:
+                    return _snapshot_of_message(message)
+        return _snapshot_of_answer(answer)
 
     @blueprint.get("/api/answers/<answer_id>/events")
     def follow_answer(answer_id: str) -> ResponseReturnValue:
@@ -145,7 +155,7 @@ def _ended(message: Message) -> Message:
 
     :raises StorageUnavailable: it is still being written, and its worker will tell the event log.
     """
-    if message.status not in (Status.DONE, Status.FAILED, Status.STOPPED):
+    if message.status not in ENDED:
         unread = "This can't be read at the moment. Try again in 1 s."
         raise StorageUnavailable(unread, retry_after=1)
     return message
