@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chatapp.background import Background
 from tests.client import Client
 from tests.servers import Gunicorn
 from tests.sites import Site
@@ -56,6 +57,23 @@ def start_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
             return site
 
         yield start
+
+
+@pytest.fixture(scope="module", autouse=True)
+def background_ends() -> Iterator[None]:
+    """What an application in this process does beside its requests ends with a module's tests."""
+    started: list[Background] = []
+    start = Background._start
+
+    def noted(background: Background) -> None:
+        started.append(background)
+        start(background)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Background, "_start", noted)
+        yield
+    for background in started:
+        background.end(0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
