@@ -43,6 +43,10 @@ TRANSITIONS: Final = {
 }
 
 
+RUNNING: Final = frozenset({Status.PENDING, Status.STREAMING})
+"""The statuses of an answer that is not over; all others are last ones."""
+
+
 class IllegalTransition(RuntimeError):
     """The life-cycle table has no such move. Nothing was changed."""
 

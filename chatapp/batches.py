@@ -2,13 +2,10 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Final
 
 from .answer import Answer, Status
 from .eventlog import Record, Segment, State
 from .segments import news
-
-RUNNING: Final = frozenset({Status.PENDING, Status.STREAMING})
 
 
 @dataclass(slots=True, eq=False)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from .answer import Answer, Status
+from .answer import RUNNING, Answer, Status
 from .background import Background
-from .batches import RUNNING, Batch, Entry
+from .batches import Batch, Entry
 from .errors import StorageUnavailable
 from .eventlog import EventLog, Post, Written
 from .segments import record_of

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from .answer import Answer, Moved, Status
+from .answer import RUNNING, Answer, Moved
 from .answers import INTERRUPTED, Answers
 from .background import Background
 from .bookkeeping import Bookkeeper
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 TIDY_LEAST: Final = 0.25
 TIDY_MOST: Final = 60.0
 """Seconds between looks at what is too old."""
-RUNNING: Final = (Status.PENDING, Status.STREAMING)
 
 
 class Service:

@@ -1,13 +1,13 @@
 """The life of an answer over HTTP: start, follow, look at, stop."""
 
 import contextlib
-from typing import Any, Final
+from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 from flask.typing import ResponseReturnValue
 
 from .. import sse
-from ..answer import Answer, Status
+from ..answer import RUNNING, Answer
 from ..errors import InvalidRequest, NotFound, StorageUnavailable
 from ..events import Event, EventType, event_data, timestamp
 from ..following import Follower
@@ -17,8 +17,6 @@ from ..store import Message
 from .identity import counted_as, owner, reader_of, ticket
 from .requests import chat_request, idempotency_key, json_body
 from .streams import stream, whole
-
-ENDED: Final = (Status.DONE, Status.FAILED, Status.STOPPED)
 
 
 def register(blueprint: Blueprint, parts: Parts) -> None:
@@ -48,7 +46,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
             # Its message may be saved already, while its last events are on their way to us.
             with contextlib.suppress(NotFound, StorageUnavailable):
                 message = parts.store.answer(owner(), answer_id)
-                if message.status in ENDED:
+                if message.status not in RUNNING:
                     return _snapshot_of_message(message)
         return _snapshot_of_answer(answer)
 
@@ -155,7 +153,7 @@ def _ended(message: Message) -> Message:
 
     :raises StorageUnavailable: it is still being written, and its worker will tell the event log.
     """
-    if message.status not in ENDED:
+    if message.status in RUNNING:
         unread = "This can't be read at the moment. Try again in 1 s."
         raise StorageUnavailable(unread, retry_after=1)
     return message

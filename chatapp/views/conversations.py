@@ -5,6 +5,7 @@ from typing import Any, Final
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
+from ..answer import RUNNING
 from ..config import Settings
 from ..errors import InvalidRequest
 from ..events import timestamp
@@ -14,7 +15,6 @@ from .identity import owner
 from .requests import ID, chat_request, json_body, refuse_unknown, text_field
 
 PAGE_DEFAULT: Final = 50
-RUNNING = ("pending", "streaming")
 PAGE_MOST: Final = 200
 QUERY_MAX_CHARS: Final = 200
 SETTINGS: Final = (
