@@ -394,8 +394,21 @@ def test_what_an_upstream_can_make_us_read_without_an_end_is_bounded(client, par
         b"HTTP/1.1 200 OK\nContent-Length: 2\n\n",
         b"HTTP/1.1 200 OK\r\nX: \x01\r\nContent-Length: 2\r\n\r\n",
         b"HTTP/2.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        b"\rHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 100 OK\r\n\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
     ],
-    ids=["two framings", "two lengths", "folded", "bare LF", "control character", "version"],
+    ids=[
+        "two framings",
+        "two lengths",
+        "folded",
+        "bare LF",
+        "control character",
+        "version",
+        "CR first",
+        "line end first",
+        "line end between",
+    ],
 )
 def test_what_could_be_read_in_two_ways_is_refused(client, head):
     with serving(always(head, b"ok")) as server, pytest.raises(httpx2.RemoteProtocolError):

@@ -28,6 +28,7 @@ FIELD_VALUE = re.compile(
     rb"(?:[^\x00-\x20\x7f](?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)?"
 ).fullmatch
 REASON = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*").fullmatch  # RFC 9112 4
+START = b"HTTP/"
 TARGET = re.compile(rb"[\x21-\x7e]+").fullmatch
 
 
@@ -82,8 +83,10 @@ class ResponseParser:
         "complete",
         "fed",
         "has_body",
+        "head",
         "head_complete",
         "headers",
+        "informational",
         "keep_alive",
         "method",
         "on_body",
@@ -107,6 +110,9 @@ class ResponseParser:
         self.until_close = False
         self.has_body = True
         self.fed = 0
+        self.head: bytes | None = b""
+        """What has come up to the end of the head; None: that is over."""
+        self.informational = 0
         self.parts: list[bytes] = []
         self.on_body = self.parts.append
         # The parser refers to the methods here: a cycle, until `release`.
@@ -125,6 +131,8 @@ class ResponseParser:
             self.keep_alive = False
             if not self.complete:
                 raise broken(str(error.__context__ or error)) from error
+        if self.head is not None:
+            self.check_starts(data)
         parts = self.parts
         # Nearly always it is one part.
         body = parts.pop() if len(parts) == 1 and self.has_body else self.take_body()
@@ -135,6 +143,22 @@ class ResponseParser:
             if self.fed > MAX_HEAD:
                 raise broken(f"more than {MAX_HEAD} bytes without an end of the head")
         return body
+
+    def check_starts(self, data: bytes) -> None:
+        """Whether each head begins with its status line (RFC 9112 2.1).
+
+        The parser skips line ends before it, as 2.2 allows for requests only.
+
+        :raises httpx2.RemoteProtocolError: one does not.
+        """
+        self.head = (self.head or b"") + data
+        count = self.informational + 1
+        heads = self.head.split(b"\r\n\r\n", count)[:count]
+        if not all(START.startswith(each[: len(START)]) for each in heads):
+            self.head_complete = self.complete = False
+            raise broken("a head that does not begin with a status line")
+        if self.head_complete:
+            self.head = None
 
     def take_body(self) -> bytes:
         parts = self.parts
@@ -187,6 +211,7 @@ class ResponseParser:
         status = self.parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             self.headers, self.reason = [], b""
+            self.informational += 1
             return
         if status < 200:
             raise ValueError(f"unexpected status {status}")
