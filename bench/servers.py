@@ -52,6 +52,8 @@ class Peer:
             "CHATAPP_MODEL": MODEL,
             "CHATAPP_MAX_RUNNING": "20000",
             "CHATAPP_SECRET": "bench",
+            # A server that was killed leaves answers, which the next one there would have to end.
+            "CHATAPP_INSTANCE": str(place.folder),
         }
 
     def body(self, text: str) -> str:

@@ -34,7 +34,7 @@ def strict(start_site: Callable[..., Site]) -> Site:
     return start_site(
         "--keep-alive",
         "1",
-        CHATAPP_START_WAIT="0.2",
+        CHATAPP_START_WAIT="1",
         CHATAPP_SEND_TIMEOUT="3",
         CHATAPP_BODY_TIMEOUT="0.5",
         CHATAPP_BODY_MAX_BYTES="2048",

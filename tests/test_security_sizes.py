@@ -176,7 +176,7 @@ def never_grows(site: Site, round_of: Callable[[Client], None], count: int) -> N
     assert grown < GROWTH_MOST, f"{ROUNDS * count} requests have left {grown >> 10} KB"
 
 
-VISITS = 400
+VISITS = 200
 VISITORS = f"""
 import gc, pathlib, random, sys, tracemalloc
 from tests.embedded import host, mounted
@@ -199,17 +199,23 @@ def used():
 tracemalloc.start()
 for _ in range(100):
     visit()
-before = used()
-for _ in range({VISITS}):
-    visit()
-print(used() - before)
+grown = []
+for _ in range(3):
+    before = used()
+    for _ in range({VISITS}):
+        visit()
+    grown.append(used() - before)
+print(min(grown))
 """
 
 
 def test_not_a_word_is_kept_of_visitors_who_only_look(
     upstream: FakeUpstream, tmp_path: Path
 ) -> None:
-    """Counted by the allocator of a process that does nothing else: no number for each of them."""
+    """Counted by the allocator of a process that does nothing else: no number for each of them.
+
+    A cache that grows once in a while shows in one round; what is kept of each shows in all.
+    """
     command = [sys.executable, "-c", VISITORS, str(tmp_path), upstream.url]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
