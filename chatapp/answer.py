@@ -88,7 +88,11 @@ class Cancellable(Protocol):
 class Reader(Protocol):
     """Somebody who sleeps until there is news."""
 
-    def ring(self) -> None: ...
+    def ring(self) -> None:
+        """Something has changed."""
+
+    def news(self) -> None:
+        """The log has grown, and nothing else has changed; less work than `ring` for some."""
 
 
 class Answer:
@@ -201,17 +205,20 @@ class Answer:
 
     def write(self, pieces: Pieces) -> bool:
         """Append pieces and wake the readers once. False when the answer is as long as allowed."""
+        chars, most = self._chars, self._max_chars
         for kind, text in pieces:
             splitter = self._splitters.get(kind)
             if splitter is None:
                 splitter = self._splitters[kind] = Splitter()
-            for part in splitter.split(text[: self._max_chars - self._chars]):
+            for part in splitter.split(text[: most - chars]):
                 self.log.append_piece(kind, part)
-            self._chars += len(text)
-            if self._chars >= self._max_chars:
+            chars += len(text)
+            if chars >= most:
                 break
-        self.ring()
-        return self._chars < self._max_chars
+        self._chars = chars
+        for reader in tuple(self.readers):
+            reader.news()
+        return chars < most
 
     def resume(self) -> None:
         """Get ready to write on where another worker ended."""

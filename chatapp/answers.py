@@ -149,6 +149,10 @@ class Answers:
         for answer in (*self._running.values(), *self._ended.values()):
             answer.ring()
 
+    def is_leaving(self) -> bool:
+        """Whether readers are to come back elsewhere."""
+        return self.leaving
+
     def join(self, timeout: float) -> bool:
         """Wait until none runs, at most `timeout` seconds; whether none does."""
         return self._nobody_runs.wait(timeout)

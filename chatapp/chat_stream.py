@@ -44,12 +44,14 @@ class ChatStream:
         "_complete",
         "_decoder",
         "_encoded",
+        "_ended",
         "_prompt_bytes",
         "_pump",
         "_reader",
         "_silence",
         "_tail",
         "_valid",
+        "_write",
         "finish_reason",
     )
 
@@ -76,11 +78,17 @@ class ChatStream:
         self._valid = False
         self._complete = False
         self._tail: threading.Timer | None = None
+        self._write: Write | None = None
+        self._ended: Ended | None = None
 
     def __iter__(self) -> Iterator[Piece]:
         try:
             for block in self._encoded.iter_bytes() if self._encoded else self._body:
-                yield from self._read(block)
+                pieces: list[Piece] = []
+                try:
+                    self._read(block, pieces)
+                finally:
+                    yield from pieces
                 if self._complete:
                     break
                 if self._reader.finish_reason and not self._tail:
@@ -95,7 +103,8 @@ class ChatStream:
         Then `ended` is called, with what was raised: here, or later where a pump does the work.
         """
         if self._pump is not None:
-            self._copy_by(self._pump, write, ended)
+            self._write, self._ended = write, ended
+            self._pump(self._body, self._take, self._conclude, self._silence)
             return
         fault: Exception | None = None
         try:
@@ -107,32 +116,40 @@ class ChatStream:
             fault = error
         ended(fault)
 
-    def _copy_by(self, pump: Pump, write: Write, ended: Ended) -> None:
-        def take(block: bytes) -> float:
-            if not write(self._read(block)):
-                self.finish_reason = "length"
-                return 0.0
-            if self._complete:
-                return 0.0
-            return TAIL_SECONDS if self._reader.finish_reason else self._silence
+    def _take(self, block: bytes) -> float:
+        """Write what the pump has brought; for how many seconds more is waited for."""
+        assert self._write  # noqa: S101 # for mypy
+        pieces: list[Piece] = []
+        try:
+            self._read(block, pieces)
+        except ChatAppError:
+            self._write(pieces)
+            raise
+        if not self._write(pieces):
+            self.finish_reason = "length"
+            return 0.0
+        if self._complete:
+            return 0.0
+        return TAIL_SECONDS if self._reader.finish_reason else self._silence
 
-        pump(self._body, take, lambda fault: ended(self._conclude(fault, write)), self._silence)
-
-    def _conclude(self, fault: Exception | None, write: Write) -> Exception | None:
-        """Write what is left when the bytes have ended; what went wrong, in our own terms."""
+    def _conclude(self, fault: Exception | None) -> None:
+        """Write what is left when the bytes have ended, and tell what went wrong, in our terms."""
+        write, ended = self._write, self._ended
+        self._write = self._ended = None  # They refer to this stream.
+        assert write is not None  # noqa: S101 # for mypy
+        assert ended is not None  # noqa: S101
         try:
             if isinstance(fault, httpx2.HTTPError):
                 self._break_off(fault)
-            elif fault is not None:
-                return fault
-            if not self.finish_reason and not write(self._rest()):
+                fault = None
+            if not fault and not self.finish_reason and not write(self._rest()):
                 self.finish_reason = "length"
         except Exception as error:
-            return error
-        return None
+            fault = error
+        ended(fault)
 
-    def _read(self, block: bytes) -> Iterator[Piece]:
-        """The pieces that these bytes complete, up to the end of the stream."""
+    def _read(self, block: bytes, pieces: list[Piece]) -> None:
+        """Add the pieces that these bytes complete, up to the end of the stream or to a fault."""
         try:
             messages = self._decoder.feed_data(block)
         except MessageTooLarge:
@@ -141,7 +158,7 @@ class ChatStream:
             if data == DONE:
                 self._complete = True
                 break
-            yield from self._reader.read(data)
+            self._reader.read(data, pieces)
             self._valid = True
 
     def _break_off(self, error: httpx2.HTTPError) -> None:
@@ -159,9 +176,11 @@ class ChatStream:
     def _rest(self) -> Iterator[Piece]:
         if not self._complete:
             for message in self._decoder.flush():
-                if message.data != b"[DONE]":
-                    yield from self._reader.read(message.data)
+                if message.data != DONE:
+                    pieces: list[Piece] = []
+                    self._reader.read(message.data, pieces)
                     self._valid = True
+                    yield from pieces
         yield from self._reader.rest()
         self.finish_reason = self._reader.finish_reason
         if self.finish_reason is None:

@@ -90,8 +90,8 @@ class ChunkReader:
         self._index_at: dict[int, int] = {}
         self._half: dict[EventType, str] = {}
 
-    def read(self, data: bytes) -> list[Piece]:
-        """The pieces of one chunk.
+    def read(self, data: bytes, pieces: list[Piece]) -> None:
+        """Add the pieces of one chunk to those that came before it.
 
         :raises UpstreamInvalid: when this is no chunk.
         :raises ChatAppError: what the upstream reports instead of a chunk.
@@ -99,19 +99,28 @@ class ChunkReader:
         try:
             chunk = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            chunk = _decode_leniently(data)
-            return [whole for piece in self._accept(chunk) for whole in self._mend(*piece)]
-        pieces = self._accept(chunk)
+            self._read_leniently(data, pieces)
+            return
         if self._half:
-            return [whole for piece in pieces for whole in self._mend(*piece)]
-        return pieces
+            self._read_mended(chunk, pieces)
+            return
+        self._accept(chunk, pieces)
+
+    def _read_leniently(self, data: bytes, pieces: list[Piece]) -> None:
+        self._read_mended(_decode_leniently(data), pieces)
+
+    def _read_mended(self, chunk: Chunk, pieces: list[Piece]) -> None:
+        found: list[Piece] = []
+        try:
+            self._accept(chunk, found)
+        finally:
+            pieces += [whole for piece in found for whole in self._mend(*piece)]
 
     def rest(self) -> list[Piece]:
         """What a cut character leaves when the stream ends in its middle."""
         return [(kind, "\N{REPLACEMENT CHARACTER}") for kind in self._half]
 
-    def _accept(self, chunk: Chunk) -> list[Piece]:
-        pieces: list[Piece] = []
+    def _accept(self, chunk: Chunk, pieces: list[Piece]) -> None:
         if chunk.error:
             raise reported(chunk.error)
         if chunk.choices:
@@ -122,13 +131,13 @@ class ChunkReader:
                     pieces.append((_REASONING, reasoning))
                 if text := delta.content or delta.refusal:
                     pieces.append((_TEXT, text))
-                for fragment in delta.tool_calls or ():
-                    self._take_fragment(fragment)
+                if delta.tool_calls:
+                    for fragment in delta.tool_calls:
+                        self._take_fragment(fragment)
             if choice.finish_reason:
                 self._finish(choice.finish_reason)
         if chunk.usage:
             self.usage = tokens(chunk.usage)
-        return pieces
 
     def _mend(self, kind: EventType, text: str) -> list[Piece]:
         """Join a surrogate pair that was cut between two chunks."""

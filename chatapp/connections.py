@@ -3,6 +3,13 @@
 A synchronous generator that waits for news sees nothing of its socket. Under gevent a read watcher
 on the socket tells at once when the client has gone, and one sweep per worker cuts off readers that
 take nothing. Elsewhere a vanished client is noticed when the next heartbeat is written.
+
+**Writing past the server.** What a response's generator yields goes through generators and loops of
+Flask, of the server and of what the application has put between, a greenlet switch away. For a
+piece of an answer that costs more than to send it. So where the first block that was yielded has
+been seen to reach the socket as it was, in HTTP/1.1 chunks (RFC 9112 7.1) or as it is, later ones
+may be sent by `pass_on`, in the same framing. Where anything changes the bytes on their way (TLS,
+HTTP/2, compression), or where nobody lets us see the socket, the generator yields all of them.
 """
 
 import contextlib
@@ -20,6 +27,9 @@ from gevent import monkey
 from .errors import BodyTimeout
 
 SWEEPS_PER_LIMIT: Final = 4
+FLUSHED_AT_ONCE: Final = 65_536
+"""Bytes that a slow client may take as long for as one write may last."""
+CHUNK: Final = b"%X\r\n%b\r\n"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with a time of 0: the kernel drops what the reader did not take."""
 
@@ -33,12 +43,35 @@ class Connection:
         neither wait nor raise.
     """
 
-    __slots__ = ("_on_gone", "_sock", "_stalls", "_watcher", "_writer", "gone", "writing_since")
+    __slots__ = (
+        "_chunked",
+        "_on_gone",
+        "_rest",
+        "_send",
+        "_sock",
+        "_stalls",
+        "_watcher",
+        "_writer",
+        "direct",
+        "gone",
+        "passed_on",
+        "response",
+        "writing_since",
+    )
 
     def __init__(self, sock: Any, on_gone: Callable[[], None], stalls: "StallGuard") -> None:
         self.gone = False
         self.writing_since = 0.0
+        """Monotonic seconds at which the server got bytes that were not taken yet; or 0."""
+        self.direct = False
+        self.passed_on = 0
+        """Bytes of the body that were written past the server."""
+        self.response: Any = None
+        """gunicorn's, which counts the body's bytes for the access log."""
+        self._chunked = False
+        self._rest = b""
         self._sock = sock
+        self._send: Callable[[bytes], int] | None = None
         self._on_gone = on_gone
         self._stalls = stalls
         self._writer: Any = None
@@ -53,6 +86,55 @@ class Connection:
         """Stop watching. Must be called however the response ends, also before it began."""
         self._stalls.forget(self)
         self._stop()
+
+    def begin_write(self, block: bytes) -> None:
+        """The server is about to get these bytes."""
+        self.writing_since = time.monotonic()
+        if not self.direct and self._writer and isinstance(self._sock, QuickSocket):
+            self._sock.expect(block)
+
+    def end_write(self) -> None:
+        """The client has taken what the server got."""
+        self.writing_since = 0.0
+        if not self.direct and isinstance(self._sock, QuickSocket) and self._sock.seen:
+            self._chunked = self._sock.seen == "chunked"
+            self._send = self._sock.send_now
+            self.direct = True
+
+    def pass_on(self, data: bytes) -> bool:
+        """Write to the socket what the server would, without waiting; whether all has left."""
+        frame = CHUNK % (len(data), data) if self._chunked else data
+        assert self._send  # noqa: S101 # for mypy: `direct` promises it
+        try:
+            sent = self._send(frame)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.gone = True
+            return False
+        self.passed_on += len(data)
+        if sent == len(frame):
+            return True
+        self._rest = frame[sent:]
+        return False
+
+    def flush(self) -> None:
+        """Write what `pass_on` has left.
+
+        :raises OSError: the client has gone.
+        """
+        if self._rest:
+            rest, self._rest = memoryview(self._rest), b""
+            for at in range(0, len(rest), FLUSHED_AT_ONCE):
+                self.writing_since = time.monotonic()
+                self._sock.sendall(rest[at : at + FLUSHED_AT_ONCE])
+            self.writing_since = 0.0
+
+    def end(self) -> None:
+        """The server has the response's last bytes to write yet."""
+        self.writing_since = time.monotonic()
+        if self.passed_on and self.response is not None:
+            self.response.sent += self.passed_on
 
     def cut_off(self) -> None:
         """End the writer, and drop what the client did not take."""
@@ -88,13 +170,36 @@ class QuickSocket(gevent.socket.socket):  # type: ignore[misc] # gevent has no t
     of an answer nearly always fits.
     """
 
+    seen = ""
+    """How the expected bytes were sent: `chunked` or `plain`; empty: they were not."""
+    _expected = b""
+
+    def expect(self, block: bytes) -> None:
+        """Look out for these bytes among what is sent next."""
+        self._expected, self.seen = block, ""
+
+    @property
+    def send_now(self) -> Callable[[bytes], int]:
+        """Sends what the kernel takes at once; as `socket.send` of a socket that does not wait."""
+        send: Callable[[bytes], int] = self._sock.send
+        return send
+
     def sendall(self, data: Any, flags: int = 0) -> None:
+        if self._expected:
+            self._look_for_expected(data)
         try:
             sent = self._sock.send(data, flags)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
             super().sendall(memoryview(data)[sent:], flags)
+
+    def _look_for_expected(self, data: Any) -> None:
+        block = self._expected
+        if data == block:
+            self._expected, self.seen = b"", "plain"
+        elif data == CHUNK % (len(block), block):
+            self._expected, self.seen = b"", "chunked"
 
 
 def quick(sock: Any) -> Any:

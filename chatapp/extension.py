@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar, overload
 from flask import Blueprint, Flask, Response, current_app, jsonify
 from werkzeug.exceptions import HTTPException
 
-from . import cli, hub, local_model, owners, worker
+from . import cli, local_model, owners, pump, worker
 from .blocking import StallWatch
 from .config import Settings
 from .connections import StallGuard, cooperative
@@ -206,7 +206,7 @@ def _assemble(app: Flask, settings: Settings, name: str, hooks: Hooks, tools: To
         TRANSPORTS[settings.transport],
         local_model.LocalModel(folder),
         local_model.MODEL_ID if local_model.available() else None,
-        lambda: hub.pump if cooperative() else None,
+        lambda: pump.pump if cooperative() else None,
         local_model.missing(),
     )
     return Parts(

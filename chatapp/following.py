@@ -32,7 +32,9 @@ class Bell:
             except RuntimeError:  # another thread was faster
                 return
 
-    def wait(self, timeout: float) -> bool:
+    news = ring
+
+    def wait(self, timeout: float, pass_on: object = None) -> bool:  # noqa: ARG002 - `Sleeper`'s
         """Sleep until rung, at most `timeout` seconds; whether it was rung."""
         return self._lock.acquire(timeout=max(timeout, 0.0))
 
@@ -40,17 +42,42 @@ class Bell:
 class Sleeper(Reader, Protocol):
     """What a reader sleeps on: a `Bell`, or what does the same cheaper."""
 
-    def wait(self, timeout: float) -> bool:
-        """As `Bell.wait`."""
+    def wait(self, timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
+        """As `Bell.wait`.
+
+        :param pass_on: may be called instead of ending the sleep for `news`, by whoever has them;
+            whether the sleeper can sleep on.
+        """
 
 
 class Presence(Protocol):
-    """Tells of the connection that a stream is written to."""
+    """The connection that a stream is written to."""
 
     gone: bool
     """Whether the client has closed it."""
-    writing_since: float
-    """Monotonic seconds at which the server got bytes that the client has not taken yet; or 0."""
+    direct: bool
+    """Whether `pass_on` may be used."""
+
+    def begin_write(self, block: bytes) -> None:
+        """The server is about to get these bytes, and to wait until the client takes them."""
+
+    def end_write(self) -> None:
+        """The client has taken them."""
+
+    def pass_on(self, data: bytes) -> bool:
+        """Write past the server what it would get next, without waiting; whether all has left.
+
+        What has not is for `flush`.
+        """
+
+    def flush(self) -> None:
+        """Write what `pass_on` has left, and wait until the client takes it.
+
+        :raises OSError: the client has gone.
+        """
+
+    def end(self) -> None:
+        """The server gets no more, and has the last bytes of the response to write yet."""
 
 
 class Follower:
@@ -60,7 +87,7 @@ class Follower:
     :param leaving: whether the worker goes down.
     """
 
-    __slots__ = ("_answer", "_cursor", "_granularity", "_joiner", "_lost", "leaving")
+    __slots__ = ("_answer", "_cursor", "_granularity", "_joiner", "_leaving", "_lost")
 
     def __init__(
         self,
@@ -69,7 +96,7 @@ class Follower:
         granularity: Granularity,
         leaving: Callable[[], bool],
     ) -> None:
-        self.leaving = leaving
+        self._leaving = leaving
         self._answer = answer
         self._granularity = granularity
         self._joiner: Joiner | None = None
@@ -82,6 +109,9 @@ class Follower:
     @property
     def over(self) -> bool:
         return self._answer.ended_at is not None
+
+    def leaving(self) -> bool:
+        return self._answer.moved or self._leaving()
 
     def enter(self, bell: Reader) -> None:
         self._answer.readers.add(bell)
@@ -150,8 +180,7 @@ class Feed(Protocol):
     def over(self) -> bool:
         """Whether `read` has nothing more to come, once it is empty."""
 
-    @property
-    def leaving(self) -> Callable[[], bool]:
+    def leaving(self) -> bool:
         """Whether the reader is to come back elsewhere."""
 
     def read(self) -> bytes:
@@ -170,10 +199,12 @@ def follow(
     """What one client gets, to the end of the feed.
 
     Returns when the feed is over or leaving, or the client is gone. The log is read by cursor, so a
-    wake-up that comes too early or twice does no harm.
+    wake-up that comes too early or twice does no harm. Where the connection allows it, what comes
+    while the generator sleeps is written by whoever brings it, and the generator sleeps on.
 
     :param heartbeat: seconds of silence after which a comment is sent.
     """
+    out = _Output(feed, presence)
     feed.enter(bell)
     try:
         data = sse.RETRY
@@ -181,27 +212,51 @@ def follow(
             # Asked before reading: what came between the two rings the bell.
             over = feed.over
             data += feed.read()
-            if data:
-                silent_from = time.monotonic()
-                for block in (data,) if len(data) <= MOST_AT_ONCE else _blocks(data):
-                    presence.writing_since = silent_from
-                    yield block
-                    silent_from = time.monotonic()
-                presence.writing_since = 0.0
-            elif over or presence.gone:
+            yield from out.write(data)
+            if not data and (over or presence.gone):
                 return
             if not over and feed.leaving():
                 yield sse.COME_BACK
                 return
-            data = b""
-            if not over and not bell.wait(silent_from + heartbeat - time.monotonic()):
-                data = sse.KEEP_ALIVE
+            data = b"" if over or out.sleep(bell, heartbeat) else sse.KEEP_ALIVE
+            presence.flush()
     finally:
-        # The server has the response's last bytes to write yet.
-        presence.writing_since = time.monotonic()
+        presence.end()
         feed.exit(bell)
 
 
-def _blocks(data: bytes) -> Iterator[bytes]:
-    for at in range(0, len(data), MOST_AT_ONCE):
-        yield data[at : at + MOST_AT_ONCE]
+class _Output:
+    """What a client is sent, and since when nothing."""
+
+    __slots__ = ("_feed", "_presence", "_silent_from")
+
+    def __init__(self, feed: Feed, presence: Presence) -> None:
+        self._feed = feed
+        self._presence = presence
+        self._silent_from = 0.0
+        """Monotonic seconds."""
+
+    def write(self, data: bytes) -> Iterator[bytes]:
+        """Yield as many bytes at a time as a client is given time for."""
+        for at in range(0, len(data), MOST_AT_ONCE):
+            block = data[at : at + MOST_AT_ONCE]
+            self._presence.begin_write(block)
+            yield block
+            self._presence.end_write()
+            self._silent_from = time.monotonic()
+
+    def pass_on(self) -> bool:
+        """Write what is new while the generator sleeps; whether it can sleep on."""
+        data = self._feed.read()
+        if not data:
+            return True
+        self._silent_from = time.monotonic()
+        return self._presence.pass_on(data)
+
+    def sleep(self, bell: Sleeper, heartbeat: float) -> bool:
+        """Wait until the bell is rung; False: the client has had nothing for too long before."""
+        pass_on = self.pass_on if self._presence.direct else None
+        while (left := self._silent_from + heartbeat - time.monotonic()) > 0:
+            if bell.wait(left, pass_on):
+                return True
+        return False

@@ -5,13 +5,18 @@ coarser reader then only joins neighbouring events, and every cursor stays one e
 when the granularity changes at a reconnect.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from itertools import pairwise
+from typing import Final
 
 from .events import PIECES, Event, EventType, piece_data
 from .sentences import SentenceCutter
 from .words import cuts_word, last_word_boundary
+
+_PLAIN: Final = re.compile(" ?[A-Za-z0-9]+").fullmatch
+"""One word, as most tokens are: no boundary in it, and nothing that could end a sentence."""
 
 
 class Granularity(StrEnum):
@@ -33,6 +38,8 @@ class Splitter:
 
     def split(self, text: str) -> tuple[str, ...]:
         """The same text in parts, none empty, no word or sentence ending inside one."""
+        if _PLAIN(text) and self._cutter.take_plain(text):
+            return (text,)
         cuts = self._cutter.feed(text)
         word = last_word_boundary(text)
         if not word and not cuts:

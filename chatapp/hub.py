@@ -1,8 +1,8 @@
-"""What runs in gevent's hub: waking readers, and reading the upstream without a greenlet switch.
+"""Waits that end in gevent's hub: waking readers, and the time-outs of all waits of a worker.
 
 A chunk's way from one socket to the other costs about as much as the switches and timers around it.
-Here one read watcher per upstream feeds the log from the hub's callback, and a reader that waits
-for news is switched to from there: one switch a chunk, no timer. `docs/benchmarks.md` has figures.
+So the hub's callback that has read a chunk also writes it to those who wait for nothing else
+(`HubBell.news`), and all waits of a worker share one timer. `docs/benchmarks.md` has figures.
 
 A callback must neither wait nor raise. Everything here is for one thread: gevent's.
 """
@@ -12,12 +12,6 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 import gevent
-import httpx2
-
-from .transport import RawBody
-
-Take = Callable[[bytes], float]
-Ended = Callable[[Exception | None], None]
 
 SWEEP: Final = 0.25
 """Seconds between looks for waits that are over; a wait may last that much longer."""
@@ -70,16 +64,20 @@ class Sweeper:
                     sleeper.listed = False
 
 
+sweeper: Final = Sweeper()
+
+
 class HubBell:
     """`following.Bell` without a lock and without a timer."""
 
-    __slots__ = ("_hub", "_rung", "_scheduled", "_sleeper", "deadline", "listed")
+    __slots__ = ("_hub", "_pass_on", "_rung", "_scheduled", "_sleeper", "deadline", "listed")
 
     def __init__(self) -> None:
         self.deadline = 0.0
         self.listed = False
         self._hub = gevent.get_hub()
         self._sleeper: Any = None
+        self._pass_on: Callable[[], bool] | None = None
         self._rung = False
         self._scheduled = False
 
@@ -87,18 +85,25 @@ class HubBell:
     def asleep(self) -> bool:
         return self._sleeper is not None
 
+    def news(self) -> None:
+        """There is something to read: a sleeper that lets it be passed on sleeps on."""
+        if self._rung:
+            return
+        if self._pass_on is not None:
+            try:
+                if self._pass_on():
+                    return
+            except Exception:
+                # The sleeper meets the same where it can raise: not in the hub, which would give
+                # the fault of one reader to the answer, and so to all of its readers.
+                self._pass_on = None
+        self.ring()
+
     def ring(self) -> None:
         """From any greenlet, or the hub; in the hub, the sleeper runs before this returns."""
         if not self._rung:
             self._rung = True
-            # What `time_out` does, without a call in the case of nearly every event.
-            sleeper = self._sleeper
-            if sleeper is None:
-                return
-            if gevent.getcurrent() is self._hub and not self._scheduled:
-                sleeper.switch()
-            else:
-                self.time_out()
+            self.time_out()
 
     def time_out(self) -> None:
         """End the wait."""
@@ -111,17 +116,21 @@ class HubBell:
             self._scheduled = True
             self._hub.loop.run_callback(self._wake)
 
-    def wait(self, timeout: float) -> bool:
-        """Sleep until rung, about `timeout` seconds at the most; whether it was rung."""
+    def wait(self, timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
+        """Sleep until rung, about `timeout` seconds at the most; whether it was rung.
+
+        :param pass_on: called meanwhile for `news`; whether the sleeper need not wake for them. It
+            may neither wait nor switch to another greenlet.
+        """
         if not self._rung:
             self.deadline = time.monotonic() + timeout
-            self._sleeper = gevent.getcurrent()
+            self._sleeper, self._pass_on = gevent.getcurrent(), pass_on
             if not self.listed:
-                _sweeper.add(self)
+                sweeper.add(self)
             try:
                 self._hub.switch()
             finally:
-                self._sleeper = None
+                self._sleeper = self._pass_on = None
         rung, self._rung = self._rung, False
         return rung
 
@@ -130,83 +139,3 @@ class HubBell:
         self._scheduled = False
         if self._sleeper is not None:
             self._sleeper.switch()
-
-
-_sweeper = Sweeper()
-
-
-class Pump:
-    """Hands an upstream's bytes on from the hub's callback; no greenlet waits for them.
-
-    :param take: gets the bytes; returns for how many seconds it waits for more, 0: not at all. It
-        may neither wait nor switch to another greenlet than by a `HubBell`.
-    :param ended: called once, in a greenlet of its own, with what reading or `take` raised.
-    """
-
-    __slots__ = ("_body", "_ended", "_take", "_watcher", "deadline", "listed")
-
-    def __init__(self, body: RawBody, take: Take, ended: Ended) -> None:
-        self._body = body
-        self._take = take
-        self._ended = ended
-        self._watcher: Any = None
-        self.deadline = 0.0
-        self.listed = False
-
-    @property
-    def asleep(self) -> bool:
-        return self._watcher is not None
-
-    def start(self, descriptor: int, patience: float) -> None:
-        """Begin to read; returns at once.
-
-        :param patience: seconds to wait for the first bytes.
-        """
-        self.deadline = time.monotonic() + patience
-        self._watcher = gevent.get_hub().loop.io(descriptor, 1)
-        self._watcher.start(self._readable)
-        _sweeper.add(self)
-        if self._body.buffered:  # what came with the head
-            self._readable()
-
-    def time_out(self) -> None:
-        """Called by the sweeper."""
-        self._end(httpx2.ReadTimeout("The upstream fell silent."))
-
-    def _readable(self) -> None:
-        try:
-            while (data := self._body.read_now()) is not None:
-                patience = self._take(data) if data else 0.0
-                if not patience:
-                    self._end(None)
-                    return
-                self.deadline = time.monotonic() + patience
-                if not self._body.buffered:
-                    return
-        except Exception as error:
-            self._end(error)
-
-    def _end(self, fault: Exception | None) -> None:
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            self.deadline = 0.0  # The sweeper need not keep it until then.
-            watcher.stop()
-            watcher.close()
-            gevent.spawn(self._ended, fault)
-
-
-def pump(body: RawBody, take: Take, ended: Ended, patience: float) -> None:
-    """Hand the bytes of `body` to `take` as they come, and then call `ended`; see `Pump`."""
-    descriptor = body.watchable()
-    if descriptor is not None:
-        Pump(body, take, ended).start(descriptor, patience)
-        return
-    fault: Exception | None = None
-    try:
-        while patience:
-            with gevent.Timeout(patience, httpx2.ReadTimeout("The upstream fell silent.")):
-                data = body.read()
-            patience = take(data) if data else 0.0
-    except Exception as error:
-        fault = error
-    ended(fault)

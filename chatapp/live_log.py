@@ -6,10 +6,12 @@ and whatever a reader has not seen yet is one slice. One thread appends; any num
 
 import time
 from array import array
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .events import TERMINAL, Event, EventType, encode_text
 from .sse import PIECE_FORMATS, decode_frame, encode
+
+_TEXT: Final = EventType.TEXT
 
 
 class _Kept(NamedTuple):
@@ -28,14 +30,17 @@ class LiveLog:
     :param max_bytes: beyond this the older half of the events is dropped; the text stays.
     """
 
-    __slots__ = ("_complete", "_kept", "_max_bytes", "_pieces")
+    __slots__ = ("_complete", "_kept", "_max_bytes", "_newest", "_reasoning", "_text")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._complete = 0
-        """The newest event whose text is in `_pieces`."""
+        """The newest event whose text is in `_text` or `_reasoning`."""
         self._kept = _Kept(1, bytearray(), array("Q"))
-        self._pieces = {EventType.TEXT: bytearray(), EventType.REASONING: bytearray()}
+        self._text = bytearray()
+        self._reasoning = bytearray()
+        self._newest = (0, b"")
+        """The number and the wire bytes of the newest piece: all that most readers miss."""
 
     @property
     def last(self) -> int:
@@ -46,12 +51,11 @@ class LiveLog:
     @property
     def size(self) -> int:
         """Bytes in memory, without the bookkeeping."""
-        pieces = sum(len(text) for text in self._pieces.values())
-        return len(self._kept.wire) + pieces
+        return len(self._kept.wire) + len(self._text) + len(self._reasoning)
 
     def text(self, kind: EventType = EventType.TEXT) -> str:
         """All text (or reasoning) so far."""
-        return self._pieces[kind].decode()
+        return (self._text if kind is EventType.TEXT else self._reasoning).decode()
 
     def append(self, kind: EventType, data: bytes) -> None:
         """Add an event; its number is `last` + 1."""
@@ -67,19 +71,25 @@ class LiveLog:
         """Add a piece of text or reasoning."""
         first, wire, ends = self._kept
         number = first + len(ends)
-        wire += PIECE_FORMATS[kind] % (number, encode_text(text))
+        frame = PIECE_FORMATS[kind] % (number, encode_text(text))
+        wire += frame
         size = len(wire)
         ends.append(size)
-        self._pieces[kind] += text.encode()
+        if kind is _TEXT:
+            self._text += text.encode()
+        else:
+            self._reasoning += text.encode()
         self._complete = number
+        self._newest = number, frame
         if size > self._max_bytes:
             self._trim()
 
     def restart(self, number: int, text: str, reasoning: str) -> None:
         """Go on after event `number`, with what was written up to there but not how."""
-        self._pieces = {EventType.TEXT: bytearray(text, "utf-8")}
-        self._pieces[EventType.REASONING] = bytearray(reasoning, "utf-8")
+        self._text = bytearray(text, "utf-8")
+        self._reasoning = bytearray(reasoning, "utf-8")
         self._kept = _Kept(number + 1, bytearray(), array("Q"))
+        self._newest = (0, b"")
         self._complete = number
 
     def snapshot(self) -> tuple[int, str, str]:
@@ -107,6 +117,9 @@ class LiveLog:
 
         :raises LookupError: when the log no longer reaches back to the cursor.
         """
+        number, frame = self._newest
+        if cursor == number - 1 and number == self._complete:
+            return frame, number
         first, wire, ends = self._kept
         index, count = cursor + 1 - first, len(ends)
         if index < 0:

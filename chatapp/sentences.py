@@ -157,10 +157,7 @@ class SentenceCutter:
         Ascending, in 0..len(text). 0 means that what was fed before ended a sentence. Every
         boundary is reported once. What follows the last one is the sentence still being written.
         """
-        if not self.watch and self.search(text) is None:
-            self.line += text
-            if len(self.line) > LIMIT:
-                self.remember("")
+        if self.search(text) is None and self.take_plain(text):
             return []
         cuts: list[int] = []
         at = 0
@@ -179,6 +176,18 @@ class SentenceCutter:
             if self.take(char):
                 cuts.append(at)
         return cuts
+
+    def take_plain(self, text: str) -> bool:
+        """Take a piece without any of the characters that matter, unless the first one decides.
+
+        :returns: whether it was taken; no sentence is complete then.
+        """
+        if self.watch:
+            return False
+        self.line += text
+        if len(self.line) > LIMIT:
+            self.remember("")
+        return True
 
     def remember(self, text: str) -> None:
         self.line += text

@@ -42,8 +42,6 @@ def last_word_boundary(text: str) -> int:
 
     White space leads the word that follows it ("Hello" | " world"); a line end closes its line.
     """
-    if text.isascii() and text[1:].isalnum() and text[0] not in LINE_ENDS:
-        return 0  # " word", as most tokens are
     for at in range(len(text) - 1, 0, -1):
         left = text[at - 1]
         leads = left.isspace() and left not in LINE_ENDS

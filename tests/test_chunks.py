@@ -24,7 +24,9 @@ def chunk(delta: Any = None, reason: str | None = None, **fields: Any) -> bytes:
 
 def read(*chunks: bytes) -> tuple[list[tuple[EventType, str]], ChunkReader]:
     reader = ChunkReader()
-    pieces = [piece for each in chunks for piece in reader.read(each)]
+    pieces: list[tuple[EventType, str]] = []
+    for each in chunks:
+        reader.read(each, pieces)
     return pieces + reader.rest(), reader
 
 
@@ -246,7 +248,7 @@ def test_whatever_comes_is_read_or_is_an_error_of_ours(chunks: list[bytes]) -> N
     pieces: list[tuple[EventType, str]] = []
     with contextlib.suppress(ChatAppError):
         for each in chunks:
-            pieces += reader.read(each)
+            reader.read(each, pieces)
     for _, text in pieces + reader.rest():
         assert text
         assert piece_data(text)
@@ -272,7 +274,7 @@ def test_text_is_the_same_however_its_utf16_units_are_cut_into_chunks(
 def read_calls(*calls: dict[str, Any]) -> None:
     reader = ChunkReader()
     for call in calls:
-        reader.read(json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]}).encode())
+        reader.read(json.dumps({"choices": [{"delta": {"tool_calls": [call]}}]}).encode(), [])
 
 
 def test_tool_calls_do_not_grow_without_a_bound() -> None:

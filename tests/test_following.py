@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 from hypothesis import given
@@ -21,11 +21,82 @@ TEXT, REASONING = EventType.TEXT, EventType.REASONING
 
 
 class Here:
-    """A client that stays until it is told to go."""
+    """A client that stays until it is told to go, and is written to by the generator alone."""
+
+    direct = False
 
     def __init__(self) -> None:
         self.gone = False
-        self.writing_since = 0.0
+
+    def begin_write(self, block: bytes) -> None:
+        pass
+
+    def end_write(self) -> None:
+        pass
+
+    def pass_on(self, data: bytes) -> bool:
+        raise AssertionError(f"not direct, but was given {data!r}")
+
+    def flush(self) -> None:
+        pass
+
+    def end(self) -> None:
+        pass
+
+
+class Direct(Here):
+    """A client that can be written to directly, and takes so many bytes of each write at once."""
+
+    direct = True
+
+    def __init__(self, takes: Iterable[int]) -> None:
+        super().__init__()
+        self.wire = b""
+        self.takes = iter(takes)
+        self.rest = b""
+
+    def pass_on(self, data: bytes) -> bool:
+        assert not self.rest, "what is left goes first"
+        room = next(self.takes, len(data))
+        self.wire += data[:room]
+        self.rest = data[room:]
+        return not self.rest
+
+    def flush(self) -> None:
+        self.wire += self.rest
+        self.rest = b""
+
+
+class Script:
+    """A bell during whose sleeps an answer is written: a piece, or None for a mere ring."""
+
+    def __init__(self, answer: Answer, steps: Iterable[tuple[EventType, str] | None]) -> None:
+        self.answer = answer
+        self.steps = iter(steps)
+        self.rung = False
+        self.slept = 0
+        self.pass_on: Callable[[], bool] | None = None
+
+    def ring(self) -> None:
+        self.rung = True
+
+    def news(self) -> None:
+        if self.pass_on is None or not self.pass_on():
+            self.rung = True
+
+    def wait(self, _timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
+        self.pass_on = pass_on
+        self.slept += 1
+        while not self.rung:
+            step = next(self.steps, "end")
+            if step == "end":
+                end(self.answer)
+            elif step is None:
+                self.ring()
+            else:
+                self.answer.write([step])
+        self.pass_on, self.rung = None, False
+        return True
 
 
 class Page:
@@ -89,7 +160,7 @@ def test_pieces_written_together_wake_a_reader_once_and_leave_in_one_read() -> N
     answer, woken = begun(), []
 
     class Woken:
-        def ring(self) -> None:
+        def news(self) -> None:
             woken.append(feed.read())
 
     feed = follower(answer, cursor=1)
@@ -231,6 +302,56 @@ def test_an_answer_that_is_over_is_followed_to_its_end_without_waiting() -> None
     page.take(b"".join(following(answer, Here(), Bell())))
     assert (page.texts["message"], page.end) == ("a", "done")
     assert answer.readers == set()
+
+
+@MANY
+@given(
+    steps=st.lists(
+        st.none() | st.tuples(st.sampled_from([TEXT, TEXT, REASONING]), SPEECH.filter(bool)),
+        max_size=20,
+    ),
+    takes=st.lists(st.integers(0, 60), max_size=10),
+    granularity=st.sampled_from(Granularity),
+)
+def test_what_is_passed_on_and_what_is_yielded_is_the_whole_answer_in_order(
+    steps: list[tuple[EventType, str] | None], takes: list[int], granularity: Granularity
+) -> None:
+    """However much of each direct write the client takes at once."""
+    answer, presence, page = begun(), Direct(takes), Page()
+    for block in follow(follower(answer, 0, granularity), presence, Script(answer, steps), 60):
+        presence.wire += block
+    page.take(presence.wire)
+    texts = {"message": answer.log.text(), "reasoning": answer.log.text(REASONING)}
+    assert (page.texts, page.end, page.snapshots) == (texts, "done", 0)
+
+
+def test_news_do_not_wake_a_generator_whose_client_takes_them() -> None:
+    answer, presence = begun(), Direct([])
+    bell = Script(answer, [(TEXT, "a"), (TEXT, "b"), (REASONING, "c")])
+    yielded = list(follow(follower(answer), presence, bell, 60))
+    assert presence.wire.count(b"data: ") == 3
+    assert len(yielded) == 2, "what was there at first, and the end"
+    assert bell.slept == 1
+
+
+def test_news_break_the_silence() -> None:
+    """A comment comes when nothing has been written for so long, by whomever."""
+    answer, presence = begun(), Direct([])
+
+    class Late(Script):
+        def wait(self, timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
+            time.sleep(timeout)
+            if not self.slept:
+                self.slept += 1
+                assert pass_on is not None
+                answer.log.append_piece(TEXT, "just in time")
+                assert pass_on()
+            return False
+
+    chunks = follow(follower(answer), presence, Late(answer, []), 0.02)
+    next(chunks)
+    assert next(chunks) == sse.KEEP_ALIVE
+    assert b"just in time" in presence.wire
 
 
 def test_silence_is_broken_by_a_comment_and_a_client_that_is_gone_ends_it() -> None:

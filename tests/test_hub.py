@@ -1,46 +1,15 @@
-"""What gevent's hub does for a stream: nobody oversleeps, nothing is lost, every body ends once."""
+"""Waits in gevent's hub: nobody oversleeps, nothing is lost, and news need no waking."""
 
-import contextlib
-import errno
-import socket
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import gevent
 import gevent.event
-import gevent.socket
-import httpx2
 import pytest
 
-from chatapp.connections import Connection, QuickSocket, StallGuard, quick
-from chatapp.hub import HubBell, Pump, Sweeper, pump
-from chatapp.transport import RawBody
+from chatapp.hub import HubBell, Sweeper
+from tests.hubs import PATIENT, in_greenlet, in_hub, until
 
 pytestmark = pytest.mark.timeout(30)
-
-PATIENT = 60.0
-"""Seconds that no test waits out: what ends before was woken."""
-
-
-def until(true: Callable[[], Any]) -> None:
-    """Let the other greenlets run until it is true."""
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true"
-        gevent.sleep(0.001)
-
-
-def in_hub(call: Callable[[], None]) -> None:
-    """Have gevent's hub call it, and return when it has."""
-    done = gevent.event.Event()
-    gevent.get_hub().loop.run_callback(lambda: (call(), done.set()))
-    assert done.wait(10)
-
-
-def in_greenlet(call: Callable[[], None]) -> None:
-    gevent.spawn(call).get(timeout=10)
-
 
 RINGERS = pytest.mark.parametrize("ringer", [in_hub, in_greenlet])
 
@@ -165,6 +134,73 @@ class TestHubBell:
         assert sleeper.get(timeout=10) == "waited to the end"
 
 
+class TestNews:
+    """What is written for a sleeper that need not wake."""
+
+    def sleeper(self, bell: HubBell, takes: bool = True) -> tuple[gevent.Greenlet, list[str]]:
+        """One that lets news be passed on, as long as it `takes` them."""
+        order: list[str] = []
+
+        def pass_on() -> bool:
+            order.append("passed on")
+            return takes
+
+        def sleep() -> None:
+            assert bell.wait(PATIENT, pass_on)
+            order.append("woken")
+
+        greenlet = gevent.spawn(sleep)
+        until(lambda: bell.asleep)
+        return greenlet, order
+
+    @RINGERS
+    def test_they_are_passed_on_and_the_sleeper_sleeps_on_until_it_is_rung(self, ringer):
+        bell = HubBell()
+        sleeper, order = self.sleeper(bell)
+        ringer(bell.news)
+        ringer(bell.news)
+        assert order == ["passed on", "passed on"]
+        assert bell.asleep
+        ringer(bell.ring)
+        sleeper.get(timeout=10)
+        assert order == ["passed on", "passed on", "woken"]
+
+    @RINGERS
+    def test_what_is_not_all_passed_on_wakes_the_sleeper(self, ringer):
+        bell = HubBell()
+        sleeper, order = self.sleeper(bell, takes=False)
+        ringer(bell.news)
+        sleeper.get(timeout=10)
+        assert order == ["passed on", "woken"]
+
+    @RINGERS
+    def test_a_fault_in_passing_on_is_the_sleepers_not_the_ringers(self, ringer):
+        bell = HubBell()
+
+        def pass_on() -> bool:
+            raise ValueError("of this reader")
+
+        sleeper = gevent.spawn(bell.wait, PATIENT, pass_on)
+        until(lambda: bell.asleep)
+        ringer(bell.news)
+        assert sleeper.get(timeout=10) is True
+
+    def test_after_a_ring_nothing_is_passed_on_before_the_sleeper_has_run(self):
+        """It has something else to look at first, and reads the news after that."""
+        bell = HubBell()
+        sleeper, order = self.sleeper(bell)
+        bell.ring()  # Not in the hub, so that the sleeper runs later.
+        bell.news()
+        sleeper.get(timeout=10)
+        assert order == ["woken"]
+
+    @RINGERS
+    def test_while_nobody_sleeps_they_end_the_next_sleep(self, ringer):
+        bell = HubBell()
+        ringer(bell.news)
+        assert bell.wait(PATIENT, lambda: pytest.fail("the sleeper is awake"))
+
+
 class Nap:
     """A sleeper that counts how often its time has come."""
 
@@ -200,295 +236,3 @@ class TestSweeper:
             sweeper.add(nap)
             until(lambda nap=nap: not nap.listed)
             assert nap.times == 1
-
-
-class Body(RawBody):
-    """What came with the head, and then what the socket gives; `b""` at the end."""
-
-    def __init__(self, sock: Any, *head: bytes) -> None:
-        self.sock = sock
-        self.head = list(head)
-
-    def read(self) -> bytes:
-        return self.head.pop(0) if self.head else self.sock.recv(65_536)
-
-    def watchable(self) -> int | None:
-        self.sock.setblocking(False)
-        return self.sock.fileno()
-
-    def read_now(self) -> bytes | None:
-        try:
-            return self.read()
-        except BlockingIOError:
-            return None
-
-    @property
-    def buffered(self) -> bool:
-        return bool(self.head)
-
-    def drain(self, seconds: float) -> bool:
-        raise NotImplementedError
-
-
-class WaitingBody(Body):
-    """One that can only be read by waiting."""
-
-    def watchable(self) -> None:
-        return None
-
-
-class Reading:
-    """One pumped body: what was taken, and how it ended."""
-
-    def __init__(self, patience: float = PATIENT) -> None:
-        self.taken: list[bytes] = []
-        self.ends: list[Exception | None] = []
-        self.patience = patience
-
-    def take(self, data: bytes) -> float:
-        self.taken.append(data)
-        if data == b"bad":
-            raise ValueError("no such piece")
-        return 0.0 if data == b"enough" else self.patience
-
-    def run(self, body: RawBody, patience: float = PATIENT) -> None:
-        gevent.spawn(pump, body, self.take, self.ends.append, patience).join(10)
-
-
-@pytest.fixture(params=[Body, WaitingBody])
-def kind(request: pytest.FixtureRequest) -> type[Body]:
-    return request.param
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[Any, Any]]:
-    here, there = gevent.socket.socketpair()
-    with here, there:
-        yield here, there
-
-
-class TestPump:
-    def test_it_hands_over_what_came_with_the_head_and_then_what_comes(self, kind, pair):
-        reading = Reading()
-        body = kind(pair[0], b"one", b"two")
-        reader = gevent.spawn(reading.run, body)
-        until(lambda: reading.taken == [b"one", b"two"])
-        pair[1].sendall(b"three")
-        until(lambda: reading.taken == [b"one", b"two", b"three"])
-        assert reading.ends == []
-        pair[1].close()
-        until(lambda: reading.ends)
-        reader.join(10)
-        assert reading.taken == [b"one", b"two", b"three"]
-        assert reading.ends == [None]
-
-    def test_it_stops_when_the_taker_has_enough_and_reads_no_further(self, kind, pair):
-        reading = Reading()
-        pair[1].sendall(b"unread")
-        reading.run(kind(pair[0], b"enough"))
-        until(lambda: reading.ends)
-        assert (reading.taken, reading.ends) == ([b"enough"], [None])
-        assert pair[0].recv(100) == b"unread"
-
-    def test_it_reports_what_the_taker_raises(self, kind, pair):
-        reading = Reading()
-        pair[1].sendall(b"bad")
-        reading.run(kind(pair[0]))
-        until(lambda: reading.ends)
-        assert [str(end) for end in reading.ends] == ["no such piece"]
-
-    def test_it_reports_what_the_body_raises(self, kind, pair):
-        class Broken(kind):
-            def read(self) -> bytes:
-                raise httpx2.ReadError("the wire was cut")
-
-        reading = Reading()
-        pair[1].sendall(b"never read")
-        reading.run(Broken(pair[0]))
-        until(lambda: reading.ends)
-        assert [str(end) for end in reading.ends] == ["the wire was cut"]
-
-    def test_it_bears_silence_before_the_first_bytes_only_so_long(self, kind, pair):
-        reading = Reading()
-        reading.run(kind(pair[0]), patience=0.01)
-        until(lambda: reading.ends)
-        assert [type(end) for end in reading.ends] == [httpx2.ReadTimeout]
-
-    def test_it_bears_silence_as_long_as_the_taker_said(self, kind, pair):
-        reading = Reading(patience=0.01)
-        pair[1].sendall(b"one")
-        reading.run(kind(pair[0]))
-        until(lambda: reading.ends)
-        assert reading.taken == [b"one"]
-        assert [type(end) for end in reading.ends] == [httpx2.ReadTimeout]
-
-    def test_it_ends_once_whatever_comes_after(self, pair):
-        reading = Reading()
-        pumping = Pump(Body(pair[0]), reading.take, reading.ends.append)
-        pumping.start(pair[0].fileno(), PATIENT)
-        pair[1].close()
-        until(lambda: reading.ends)
-        pumping.time_out()
-        until(lambda: not pumping.listed)
-        assert reading.ends == [None]
-
-    def test_the_end_may_wait(self, pair):
-        """It is told in a greenlet, not in the hub."""
-        ended = gevent.event.Event()
-
-        def end(_: Exception | None) -> None:
-            gevent.sleep(0)
-            ended.set()
-
-        pump(Body(pair[0]), lambda _: PATIENT, end, PATIENT)
-        pair[1].close()
-        assert ended.wait(10)
-
-    def test_a_reader_that_the_hub_wakes_can_take_its_time(self, pair):
-        """The hub runs the reader up to its first wait, and goes on reading."""
-        bell, news, seen = HubBell(), [], []
-
-        def take(data: bytes) -> float:
-            news.append(data)
-            bell.ring()
-            return PATIENT
-
-        def read() -> None:
-            while len(seen) < len(b"abc"):
-                assert bell.wait(PATIENT)
-                gevent.sleep(0.001)
-                seen.extend(b"".join(news)[len(seen) :])
-
-        reader = gevent.spawn(read)
-        pump(Body(pair[0]), take, lambda _: None, PATIENT)
-        for letter in (b"a", b"b", b"c"):
-            pair[1].sendall(letter)
-            gevent.sleep(0)
-        reader.get(timeout=10)
-        assert bytes(seen) == b"abc"
-        pair[1].close()
-
-
-class TestQuickSocket:
-    def test_it_sends_everything_when_the_kernel_takes_only_a_part(self, pair):
-        data = bytes(range(256)) * 16_384  # more than a socket's buffer
-        sock = quick(pair[0])
-        assert isinstance(sock, QuickSocket)
-        received = bytearray()
-
-        def receive() -> None:
-            while piece := pair[1].recv(65_536):
-                received.extend(piece)
-
-        receiver = gevent.spawn(receive)
-        with sock:
-            sock.sendall(b"first")
-            sock.sendall(memoryview(data))
-            sock.sendall(b"")
-            sock.sendall(b"last")
-        receiver.get(timeout=20)
-        assert bytes(received) == b"first" + data + b"last"
-
-    def test_it_sends_everything_when_the_kernel_takes_nothing_at_first(self, pair):
-        with quick(pair[0]) as sock:
-            filled = 0
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    filled += sock._sock.send(b"x" * 65_536)
-            sender = gevent.spawn(sock.sendall, b"behind")
-            gevent.sleep(0)
-            assert not sender.ready()
-            received = b""
-            while len(received) < filled + len(b"behind"):
-                received += pair[1].recv(65_536)
-            sender.get(timeout=10)
-        assert received == b"x" * filled + b"behind"
-
-    @pytest.mark.parametrize("make", [quick, lambda sock: sock])
-    def test_it_raises_as_gevent_does(self, pair, make):
-        sock = make(pair[0])
-        with pytest.raises(TypeError):
-            sock.sendall("text")
-        pair[1].close()
-        with pytest.raises(BrokenPipeError):
-            sock.sendall(b"nobody takes this")
-        sock.close()
-        with pytest.raises(OSError, match=rf"Errno {errno.EBADF}\b"):
-            sock.sendall(b"nor this")
-
-    @pytest.mark.parametrize("make", [quick, lambda sock: sock])
-    def test_it_times_out_as_gevent_does(self, pair, make):
-        with make(pair[0]) as sock:
-            sock.settimeout(0.05)
-            with pytest.raises(TimeoutError):
-                sock.sendall(bytes(1 << 24))
-
-    def test_quick_takes_the_connection_over_and_leaves_other_sockets_alone(self, pair):
-        descriptor = pair[0].fileno()
-        with quick(pair[0]) as sock:
-            assert (sock.fileno(), pair[0].fileno()) == (descriptor, -1)
-            assert quick(sock) is sock
-        plain = socket.socket()
-        with plain:
-            assert quick(plain) is plain
-
-
-@pytest.fixture
-def cooperative(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a worker, where gevent has patched the sockets."""
-    monkeypatch.setattr("chatapp.connections.cooperative", lambda: True)
-
-
-@pytest.mark.usefixtures("cooperative")
-class TestStallGuard:
-    def serve(self, sock: Any, stalls: StallGuard, since: float) -> tuple[Any, list[Any]]:
-        """A greenlet that writes more than the client takes, and what becomes of it."""
-        outcome: list[Any] = []
-
-        def write() -> None:
-            connection = Connection(sock, lambda: None, stalls)
-            connection.writing_since = since
-            try:
-                sock.sendall(bytes(1 << 24))
-            except BaseException as error:
-                outcome.append(error)
-            finally:
-                connection.close()
-                sock.close()
-
-        return gevent.spawn(write), outcome
-
-    def test_a_client_that_takes_nothing_is_cut_off_as_if_it_had_gone(self, pair):
-        writer, outcome = self.serve(pair[0], StallGuard(0.05), time.monotonic())
-        writer.join(10)
-        assert [type(error) for error in outcome] == [BrokenPipeError]
-
-    @pytest.mark.parametrize("since", [0.0, float("inf")])
-    def test_who_is_not_writing_or_has_time_left_stays(self, pair, since):
-        guard = StallGuard(0.05)
-        stalled, other = gevent.socket.socketpair()
-        writer, outcome = self.serve(pair[0], guard, since)
-        with other:
-            cut, _ = self.serve(stalled, guard, time.monotonic())
-            cut.join(10)
-        assert not outcome
-        assert not writer.ready()
-        writer.kill()
-
-    def test_a_client_that_goes_is_noticed_once(self, pair):
-        gone: list[None] = []
-        guard = StallGuard(PATIENT)
-        connection = Connection(pair[0], lambda: gone.append(None), guard)
-        pair[1].close()
-        until(lambda: connection.gone)
-        gevent.sleep(0)
-        assert len(gone) == 1
-        connection.close()
-
-    def test_a_request_sent_early_is_left_for_the_server(self, pair):
-        connection = Connection(pair[0], lambda: pytest.fail("it is there"), StallGuard(PATIENT))
-        pair[1].sendall(b"GET /")
-        until(lambda: connection._watcher is None)
-        assert not connection.gone
-        assert pair[0].recv(100) == b"GET /"
-        connection.close()

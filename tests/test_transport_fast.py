@@ -511,19 +511,18 @@ def test_a_body_can_be_read_without_ever_waiting(client, tls):
 
     with serving(handle, server_context("127.0.0.1") if tls else None) as server:
         with client.stream("GET", server.url) as response:
-            body = response.extensions["raw_body"]
-            descriptor = body.watchable()
+            body = response.extensions["raw_body"].watchable()
             pieces: list[bytes] = []
 
             def read() -> bytes | None:
-                while body.buffered or select.select([descriptor], [], [], WAIT)[0]:
-                    data = body.read_now()
+                while body.pending or select.select([body.descriptor], [], [], WAIT)[0]:
+                    data = body.receive_now()
                     if data is not None:
                         return data
                 return None
 
             assert read() == b"first"
-            assert body.read_now() is None
+            assert body.receive_now() is None
             go_on.set()
             while data := read():
                 pieces.append(data)
@@ -544,12 +543,11 @@ def test_a_read_that_does_not_wait_tells_of_broken_framing_at_once(client):
         peer.wait_until_closed()
 
     with serving(handle) as server, client.stream("GET", server.url) as response:
-        body = response.extensions["raw_body"]
-        descriptor = body.watchable()
-        while (data := body.read_now()) is None:
-            assert select.select([descriptor], [], [], WAIT)[0]
+        body = response.extensions["raw_body"].watchable()
+        while (data := body.receive_now()) is None:
+            assert select.select([body.descriptor], [], [], WAIT)[0]
         assert data == b"first"
         go_on.set()
-        assert select.select([descriptor], [], [], WAIT)[0]
+        assert select.select([body.descriptor], [], [], WAIT)[0]
         with pytest.raises(httpx2.RemoteProtocolError):
-            body.read_now()
+            body.receive_now()

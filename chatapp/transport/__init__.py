@@ -4,7 +4,7 @@
 comparison. Both give `response.extensions["raw_body"]`, a `RawBody`.
 """
 
-from .body import RawBody
+from .body import RawBody, Readable
 from .cancellation import Cancellation, Cancelled, current_cancellation
 from .fast import FastTransport
 from .proxies import Proxies
@@ -16,6 +16,7 @@ __all__ = [
     "FastTransport",
     "Proxies",
     "RawBody",
+    "Readable",
     "StockTransport",
     "current_cancellation",
 ]

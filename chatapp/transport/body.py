@@ -2,8 +2,27 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from typing import Protocol
 
 import httpx2
+
+
+class Readable(Protocol):
+    """The bytes of a body for a caller that watches the descriptor itself; no read ever waits."""
+
+    @property
+    def descriptor(self) -> int:
+        """What to watch."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is more to read, though watching the descriptor does not tell of it."""
+
+    def receive_now(self) -> bytes | None:
+        """The next bytes; None: nothing is there at the moment; `b""`: the end of the body.
+
+        :raises httpx2.TransportError: as `RawBody.read`.
+        """
 
 
 class RawBody(httpx2.SyncByteStream):
@@ -24,21 +43,12 @@ class RawBody(httpx2.SyncByteStream):
         :raises httpx2.TransportError: the connection broke, or the upstream broke the protocol.
         """
 
-    def watchable(self) -> int | None:
-        """Have reads never wait from now on, for a caller that watches the descriptor itself.
+    def watchable(self) -> Readable | None:
+        """Have no read wait from now on: what is left of the body is to be had from the result.
 
-        :return: the descriptor to watch; None: this body can only be read by waiting.
+        :return: None: this body can only be read by waiting.
         """
         return None
-
-    def read_now(self) -> bytes | None:
-        """As `read`, after `watchable`, without waiting; None: nothing is there at the moment."""
-        raise NotImplementedError
-
-    @property
-    def buffered(self) -> bool:
-        """Whether bytes wait above the descriptor, so that watching it does not tell of them."""
-        return False
 
     @abstractmethod
     def drain(self, seconds: float) -> bool:

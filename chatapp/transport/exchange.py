@@ -1,7 +1,6 @@
 """One request and its response on one connection."""
 
-import functools
-import os
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,19 +24,24 @@ class Exchange:
     """Owns the connection from the first byte of a request to the end of the response.
 
     :param attached: a connected socket with nothing to read.
-    :param keep: gets the exchange after a response that leaves the connection fit for another
-        request, and owns the socket from then on. None: the connection is closed.
+    :param keep: gets the socket after a response that leaves it fit for another request, and owns
+        it from then on; also `lifetime`. None: the connection is closed.
     """
 
     __slots__ = (
         "attached",
+        "descriptor",
         "done",
+        "early",
         "failure",
         "keep",
+        "lifetime",
         "parser",
+        "pending",
         "read",
         "received",
         "sent",
+        "tls",
         "watchdog",
         "watched",
         "write_failed",
@@ -47,11 +51,13 @@ class Exchange:
         self,
         attached: AttachedSocket,
         method: str,
-        keep: Callable[["Exchange"], None] | None = None,
+        keep: Callable[[socket.socket, float | None], None] | None = None,
     ) -> None:
         self.attached = attached
         self.parser = ResponseParser(method)
         self.keep = keep
+        self.lifetime: float | None = None
+        """Seconds for which the upstream promised to keep the connection, if it did."""
         self.read: Callable[[int], bytes] = attached.sock.recv
         self.done: Callable[[], None] | None = None
         """Called once when the exchange is over, however it ended."""
@@ -63,6 +69,10 @@ class Exchange:
         self.watchdog: Watchdog | None = None
         self.watched: Watched | None = None
         self.failure: Exception | None = None
+        self.descriptor = -1
+        self.pending = False
+        self.early = b""
+        self.tls = False
 
     def send(self, head: bytes, body: Iterable[bytes], timeout: float | None) -> None:
         """Send a whole request.
@@ -139,28 +149,54 @@ class Exchange:
             raise self.fault(httpx2.ReadError(str(error))) from error
         return self.accept(data)
 
-    def watchable(self) -> int:
-        """From now on nothing waits, and `receive_now` reads; the descriptor to watch."""
+    def watchable(self, early: bytes) -> "Exchange":
+        """From now on nothing waits; a `Readable`.
+
+        :param early: what has been received of the body.
+        """
         self.unwatch()
         sock = self.attached.sock
         sock.settimeout(0)
-        descriptor = sock.fileno()
-        # gevent's sockets are Python; what they do beyond the system call is to wait.
-        tls = isinstance(sock, ssl.SSLSocket)
-        self.read = sock.recv if tls else functools.partial(os.read, descriptor)
-        return descriptor
+        self.descriptor = sock.fileno()
+        # Of gevent's sockets, the one below: what theirs do beyond the system call is to wait.
+        self.tls = isinstance(sock, ssl.SSLSocket)
+        self.read = sock.recv if self.tls else getattr(sock, "_sock", sock).recv
+        self.early = early
+        self.note_pending()
+        return self
 
     def receive_now(self) -> bytes | None:
-        """As `receive`, after `watchable`; None: nothing is there."""
-        if self.failure is not None:
-            raise self.failure
+        if self.pending:
+            if self.early:
+                early, self.early = self.early, b""
+                self.note_pending()
+                return early
+            if self.failure is not None:
+                raise self.failure
+            if self.parser.complete:
+                return b""
         try:
-            data = self.read(READ_SIZE)
+            data = self.accept(self.read(READ_SIZE))
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self.pending = False
             return None
         except OSError as error:
             raise self.fault(httpx2.ReadError(str(error))) from error
-        return self.accept(data)
+        complete = self.parser.complete
+        if complete or self.tls or self.failure is not None:
+            self.note_pending()
+        if data or complete:
+            return data
+        if self.failure is not None:
+            raise self.failure
+        return None  # Bytes of the framing alone.
+
+    def note_pending(self) -> None:
+        """What watching the descriptor would not tell: our own bytes, an end, those of TLS."""
+        ended = self.parser.complete or self.failure is not None
+        sock = self.attached.sock
+        decrypted = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        self.pending = bool(self.early) or ended or decrypted
 
     def accept(self, data: bytes) -> bytes:
         """Bytes of the connection in, bytes of the body out; `b""` in: the connection has ended."""
@@ -211,7 +247,7 @@ class Exchange:
         if keep is None or not self.parser.keep_alive or self.write_failed or attached.cancelled:
             self.close()
             return
-        keep(self)
+        keep(attached.sock, self.lifetime)
         self.over()
 
     def close(self) -> None:

@@ -16,11 +16,12 @@ To make the case rare, a connection is looked at before it is used, it is idle n
 servers keep theirs (5 s), and a server's own `Keep-Alive: timeout` is obeyed.
 """
 
+import functools
 import ssl
 
 import httpx2
 
-from .body import RawBody
+from .body import RawBody, Readable
 from .cancellation import Cancellation, Cancelled, current_cancellation
 from .exchange import Exchange, Timeouts
 from .messages import request_body, request_head
@@ -107,11 +108,7 @@ class FastTransport(httpx2.BaseTransport):
         return self.respond(self.exchange(fresh, request, route), request, head, timeouts)
 
     def exchange(self, attached: AttachedSocket, request: httpx2.Request, route: Route) -> Exchange:
-        def keep(exchange: Exchange) -> None:
-            lifetime = kept_for(exchange.parser.headers)
-            self.pool.give(route.key, exchange.attached.sock, lifetime)
-
-        return Exchange(attached, request.method, keep)
+        return Exchange(attached, request.method, functools.partial(self.pool.give, route.key))
 
     def respond(
         self, exchange: Exchange, request: httpx2.Request, head: bytes, timeouts: Timeouts
@@ -125,12 +122,15 @@ class FastTransport(httpx2.BaseTransport):
         if self.slots is not None:
             exchange.done = self.slots.give
         parser = exchange.parser
+        # A stream may last for long, and not each of thousands needs these for as long.
+        headers, parser.headers = parser.headers, []
+        exchange.lifetime = kept_for(headers)
         if timeouts.read is not None and timeouts.read >= WATCHED and not parser.complete:
             exchange.watch(self.watchdog, timeouts.read)
         body = FastBody(exchange, first)
         return httpx2.Response(
             status_code=parser.status,
-            headers=parser.headers,
+            headers=headers,
             stream=body,
             extensions={
                 "http_version": f"HTTP/{parser.version}".encode("ascii"),
@@ -172,35 +172,11 @@ class FastBody(RawBody):
         exchange.finish()
         return b""
 
-    def watchable(self) -> int | None:
+    def watchable(self) -> Readable | None:
         if self.exchange is None:
             return None
-        return self.exchange.watchable()
-
-    def read_now(self) -> bytes | None:
-        exchange = self.exchange
-        if self.first or exchange is None or exchange.parser.complete:
-            return self.read()
-        try:
-            data = exchange.receive_now()
-            if data or exchange.parser.complete:
-                return data
-            if exchange.failure is not None:
-                raise exchange.failure
-            return None  # Nothing was there, or bytes of the framing alone.
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def buffered(self) -> bool:
-        if self.first:
-            return True
-        exchange = self.exchange
-        if exchange is None or exchange.parser.complete or exchange.failure is not None:
-            return True
-        sock = exchange.attached.sock
-        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        first, self.first = self.first, b""
+        return self.exchange.watchable(first)
 
     def drain(self, seconds: float) -> bool:
         exchange = self.exchange

@@ -89,9 +89,7 @@ def _granularity() -> Granularity:
 
 
 def _follow(parts: Parts, answer: Answer, cursor: int | None, granularity: Granularity) -> Response:
-    follower = Follower(
-        answer, cursor, granularity, lambda: answer.moved or parts.service.answers.leaving
-    )
+    follower = Follower(answer, cursor, granularity, parts.service.answers.is_leaving)
     response = stream(parts, follower)
     response.headers["X-Answer-Id"] = answer.id
     return response

@@ -1,9 +1,10 @@
 """A feed as a Flask response."""
 
 from collections.abc import Generator, Iterator
-from typing import cast
+from typing import Any, cast
 
-from flask import Response, request, stream_with_context
+from flask import Request, Response, request, stream_with_context
+from werkzeug.utils import cached_property
 
 from .. import sse
 from ..connections import Connection, cooperative, socket_of
@@ -18,11 +19,18 @@ class Chunks:
     Also where the iteration never began: after HEAD, or when the client went away first.
     """
 
-    def __init__(self, chunks: Generator[bytes], connection: Connection) -> None:
+    def __init__(
+        self, chunks: Generator[bytes], connection: Connection, asked: Request | None
+    ) -> None:
         self._chunks = chunks
         self._connection = connection
+        self._asked = asked
 
     def __iter__(self) -> Iterator[bytes]:
+        # Whoever has to do with requests has seen this one by now, and it lasts as its stream does.
+        if self._asked is not None:
+            forget_parsed(self._asked)
+            self._asked = None
         return self._chunks
 
     def close(self) -> None:
@@ -30,16 +38,42 @@ class Chunks:
         self._connection.close()
 
 
+class StreamResponse(Response):
+    """Tells the connection which of the server's responses it belongs to."""
+
+    connection: Connection
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        server = getattr(start_response, "__self__", None)
+        self.connection.response = server if hasattr(server, "sent") else None
+        return super().__call__(environ, start_response)
+
+
 def stream(parts: Parts, feed: Feed) -> Response:
     """200 and the event stream of `feed`."""
     bell = HubBell() if cooperative() else Bell()
     connection = Connection(socket_of(request.environ), bell.ring, parts.stalls)
     frames = follow(feed, connection, bell, parts.settings.heartbeat)
-    chunks = Chunks(cast("Generator[bytes]", stream_with_context(frames)), connection)
-    # The server keeps `environ` to the end of the stream: without its request, and so the body.
-    request.environ.pop("werkzeug.request", None)
+    in_context = cast("Generator[bytes]", stream_with_context(frames))
+    # The server keeps `environ` to the end of the stream.
+    chunks = Chunks(in_context, connection, request.environ.pop("werkzeug.request", None))
     # Past Werkzeug's own iterators, which would cost time for each event.
-    return Response(chunks, headers=sse.HEADERS, direct_passthrough=True)
+    response = StreamResponse(chunks, headers=sse.HEADERS, direct_passthrough=True)
+    response.connection = connection
+    return response
+
+
+def forget_parsed(asked: Request) -> None:
+    """Free what was read from a request: a whole history, and what headers and body were parsed to.
+
+    What is asked for once more is parsed once more, but for the body.
+    """
+    fields = vars(asked)
+    for name in tuple(fields):
+        if isinstance(getattr(type(asked), name, None), cached_property):
+            del fields[name]
+    for name in ("_cached_data", "_cached_json"):
+        fields.pop(name, None)
 
 
 def whole(frames: bytes) -> Response:
