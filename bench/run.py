@@ -22,7 +22,7 @@ from profiling import Profiler
 from result import Level, Result, Results
 from servers import ALL, BUILD, ROOT, Peer
 
-LEVELS = "1,100,400,1000,1000x100,idle1000,idle4000,idle8000"
+LEVELS = "1,50,100,400,1000,1000x100,idle1000,idle4000,idle8000"
 FILES = 65536
 
 

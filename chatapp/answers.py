@@ -45,8 +45,7 @@ class Answers:
         self._nobody_runs = threading.Event()
         self._nobody_runs.set()
         self._keeper: threading.Thread | None = None
-        self.leaving = False
-        """Whether this worker goes down, and readers are to come back elsewhere."""
+        self._leaving = False
 
     def create(self, owner: str) -> Answer:
         """A new pending answer.
@@ -145,13 +144,13 @@ class Answers:
 
     def leave(self) -> None:
         """Tell every reader to come back elsewhere."""
-        self.leaving = True
+        self._leaving = True
         for answer in (*self._running.values(), *self._ended.values()):
             answer.ring()
 
     def is_leaving(self) -> bool:
-        """Whether readers are to come back elsewhere."""
-        return self.leaving
+        """Whether this worker goes down, and readers are to come back elsewhere."""
+        return self._leaving
 
     def join(self, timeout: float) -> bool:
         """Wait until none runs, at most `timeout` seconds; whether none does."""

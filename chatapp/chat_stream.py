@@ -87,8 +87,10 @@ class ChatStream:
                 pieces: list[Piece] = []
                 try:
                     self._read(block, pieces)
-                finally:
+                except ChatAppError:
                     yield from pieces
+                    raise
+                yield from pieces
                 if self._complete:
                     break
                 if self._reader.finish_reason and not self._tail:
@@ -123,8 +125,10 @@ class ChatStream:
         try:
             self._read(block, pieces)
         except ChatAppError:
-            self._write(pieces)
-            raise
+            if self._write(pieces):
+                raise
+            self.finish_reason = "length"
+            return 0.0
         if not self._write(pieces):
             self.finish_reason = "length"
             return 0.0

@@ -99,15 +99,12 @@ class ChunkReader:
         try:
             chunk = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._read_leniently(data, pieces)
+            self._read_mended(_decode_leniently(data), pieces)
             return
         if self._half:
             self._read_mended(chunk, pieces)
             return
         self._accept(chunk, pieces)
-
-    def _read_leniently(self, data: bytes, pieces: list[Piece]) -> None:
-        self._read_mended(_decode_leniently(data), pieces)
 
     def _read_mended(self, chunk: Chunk, pieces: list[Piece]) -> None:
         found: list[Piece] = []

@@ -132,6 +132,11 @@ class Settings:
     heartbeat: float = option(
         15.0, "Seconds of silence after which a follower gets a comment line.", minimum=0.01
     )
+    direct_writes: bool = option(
+        True,
+        "Write pieces to the reader's socket past the server's own loop, where a stream's first "
+        "block was seen to leave unchanged. False: WSGI middleware gets every block.",
+    )
     start_wait: float = option(
         1.0,
         "Seconds that the reply to a new question waits for the upstream's yes or no.",

@@ -34,6 +34,15 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with a time of 0: the kernel drops what the reader did not take."""
 
 
+class _Uncounted:
+    """Stands in for a server's response that counts nothing."""
+
+    sent = 0
+
+
+_UNCOUNTED: Final = _Uncounted()
+
+
 class Connection:
     """The connection that one streamed response is written to.
 
@@ -41,10 +50,12 @@ class Connection:
 
     :param on_gone: called once, when the client has closed it; may run in gevent's hub, so it must
         neither wait nor raise.
+    :param may_be_direct: whether `pass_on` is wanted where it is possible.
     """
 
     __slots__ = (
         "_chunked",
+        "_decided",
         "_on_gone",
         "_rest",
         "_send",
@@ -54,21 +65,27 @@ class Connection:
         "_writer",
         "direct",
         "gone",
-        "passed_on",
         "response",
         "writing_since",
     )
 
-    def __init__(self, sock: Any, on_gone: Callable[[], None], stalls: "StallGuard") -> None:
+    def __init__(
+        self,
+        sock: Any,
+        on_gone: Callable[[], None],
+        stalls: "StallGuard",
+        *,
+        may_be_direct: bool = True,
+    ) -> None:
         self.gone = False
         self.writing_since = 0.0
         """Monotonic seconds at which the server got bytes that were not taken yet; or 0."""
         self.direct = False
-        self.passed_on = 0
-        """Bytes of the body that were written past the server."""
-        self.response: Any = None
-        """gunicorn's, which counts the body's bytes for the access log."""
+        """Whether `pass_on` may be used."""
+        self.response: Any = _UNCOUNTED
+        """gunicorn's, which counts the body's bytes in `sent` for the access log."""
         self._chunked = False
+        self._decided = not (may_be_direct and isinstance(sock, QuickSocket) and cooperative())
         self._rest = b""
         self._sock = sock
         self._send: Callable[[bytes], int] | None = None
@@ -90,29 +107,33 @@ class Connection:
     def begin_write(self, block: bytes) -> None:
         """The server is about to get these bytes."""
         self.writing_since = time.monotonic()
-        if not self.direct and self._writer and isinstance(self._sock, QuickSocket):
+        if not self._decided:
             self._sock.expect(block)
 
     def end_write(self) -> None:
         """The client has taken what the server got."""
         self.writing_since = 0.0
-        if not self.direct and isinstance(self._sock, QuickSocket) and self._sock.seen:
-            self._chunked = self._sock.seen == "chunked"
+        if not self._decided:
+            self._decided = True
+            seen = self._sock.seen_as()
+            self._chunked, self.direct = seen == "chunked", seen != ""
             self._send = self._sock.send_now
-            self.direct = True
 
     def pass_on(self, data: bytes) -> bool:
         """Write to the socket what the server would, without waiting; whether all has left."""
-        frame = CHUNK % (len(data), data) if self._chunked else data
         assert self._send  # noqa: S101 # for mypy: `direct` promises it
         try:
+            frame = CHUNK % (len(data), data) if self._chunked else data
             sent = self._send(frame)
         except BlockingIOError:
             sent = 0
         except OSError:
             self.gone = True
             return False
-        self.passed_on += len(data)
+        except BaseException:
+            self.gone = True  # It lacks these bytes now: let it come back with its cursor.
+            raise
+        self.response.sent += len(data)
         if sent == len(frame):
             return True
         self._rest = frame[sent:]
@@ -133,8 +154,6 @@ class Connection:
     def end(self) -> None:
         """The server has the response's last bytes to write yet."""
         self.writing_since = time.monotonic()
-        if self.passed_on and self.response is not None:
-            self.response.sent += self.passed_on
 
     def cut_off(self) -> None:
         """End the writer, and drop what the client did not take."""
@@ -170,13 +189,17 @@ class QuickSocket(gevent.socket.socket):  # type: ignore[misc] # gevent has no t
     of an answer nearly always fits.
     """
 
-    seen = ""
-    """How the expected bytes were sent: `chunked` or `plain`; empty: they were not."""
     _expected = b""
+    _seen = ""
 
     def expect(self, block: bytes) -> None:
         """Look out for these bytes among what is sent next."""
-        self._expected, self.seen = block, ""
+        self._expected, self._seen = block, ""
+
+    def seen_as(self) -> str:
+        """How the expected bytes were sent: `chunked` or `plain`; empty: they were not."""
+        self._expected = b""
+        return self._seen
 
     @property
     def send_now(self) -> Callable[[bytes], int]:
@@ -197,9 +220,9 @@ class QuickSocket(gevent.socket.socket):  # type: ignore[misc] # gevent has no t
     def _look_for_expected(self, data: Any) -> None:
         block = self._expected
         if data == block:
-            self._expected, self.seen = b"", "plain"
+            self._expected, self._seen = b"", "plain"
         elif data == CHUNK % (len(block), block):
-            self._expected, self.seen = b"", "chunked"
+            self._expected, self._seen = b"", "chunked"
 
 
 def quick(sock: Any) -> Any:

@@ -216,7 +216,7 @@ def follow(
             if not data and (over or presence.gone):
                 return
             if not over and feed.leaving():
-                yield sse.COME_BACK
+                yield from out.write(sse.COME_BACK)
                 return
             data = b"" if over or out.sleep(bell, heartbeat) else sse.KEEP_ALIVE
             presence.flush()

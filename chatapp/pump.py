@@ -29,7 +29,7 @@ that something came within this time after a look."""
 AT_ONCE: Final = 16
 """Sockets that are read in a row before others in the event loop have their turn."""
 OVERDUE: Final = 0.005
-"""Seconds for which a look lets others go first."""
+"""Seconds for which a look lets others go first; then there is one with each tick."""
 _READABLE: Final = 1
 """EPOLLIN, which gevent's patched `select` does not name."""
 
@@ -89,12 +89,8 @@ class Poller:
             self._take_turn()
 
     def _take_turn(self) -> None:
-        now = time.monotonic()
-        found = self._look(now)
-        if not self._pumps:
-            return
-        if found == AT_ONCE:
-            self._due_since = now  # There is probably more.
+        found = self._look(time.monotonic())
+        if not self._pumps or found == AT_ONCE:  # There is probably more: it stays due.
             return
         self._due_since = 0.0
         self._idle.stop()
@@ -157,8 +153,8 @@ class Pump:
 
         :param patience: seconds to wait for the first bytes.
         """
-        self._poller = poller
         poller.add(self._source.descriptor, self)
+        self._poller = poller
         self.deadline = time.monotonic() + patience
         sweeper.add(self)
         if self._source.pending:  # what came with the head
@@ -195,13 +191,13 @@ class Pump:
 
 def pump(body: RawBody, take: Take, ended: Ended, patience: float) -> None:
     """Hand the bytes of `body` to `take` as they come, and then call `ended`; see `Pump`."""
-    own = poller()
-    source = body.watchable() if own else None
-    if own and source:
-        Pump(source, take, ended).start(own, patience)
-        return
     fault: Exception | None = None
     try:
+        own = poller()
+        source = body.watchable() if own else None
+        if own and source:
+            Pump(source, take, ended).start(own, patience)
+            return
         while patience:
             with gevent.Timeout(patience, httpx2.ReadTimeout("The upstream fell silent.")):
                 data = body.read()

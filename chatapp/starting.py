@@ -82,7 +82,7 @@ class Starter:
         :param counted_as: as for `Limits.check`.
         :raises ChatAppError: the request can't be met, or the upstream refuses it in time.
         """
-        if self.answers.leaving:
+        if self.answers.is_leaving():
             raise ShuttingDown("The server is restarting; try again in 1 s.", retry_after=1)
         model = self._offered(asked.model)
         answer = self.answers.create(owner)

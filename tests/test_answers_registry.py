@@ -125,7 +125,7 @@ class TestTheRegistry:
         for answer, bell in zip((ended, running), bells, strict=True):
             answer.readers.add(bell)
         worker.answers.leave()
-        assert worker.answers.leaving
+        assert worker.answers.is_leaving()
         assert all(bell.wait(30) for bell in bells)
         assert worker.answers.readers == 1
         worker.answers.stop(running)

@@ -90,6 +90,12 @@ def test_what_came_before_a_fault_in_the_same_bytes_is_written() -> None:
     assert [type(fault) for fault in copy.ends] == [UpstreamError]
 
 
+def test_what_comes_after_the_last_piece_that_is_allowed_is_not_looked_at() -> None:
+    """Not even a fault that came with it."""
+    copy = Copy(said("a") + b'data: {"error":{"message":"x"}}\n\n', room=1)
+    assert (copy.written, copy.ends, copy.stream.finish_reason) == ([(TEXT, "a")], [None], "length")
+
+
 @pytest.mark.parametrize("room", [1, 2, 3])
 def test_an_answer_as_long_as_allowed_is_read_no_further(room: int) -> None:
     copy = Copy(said("a") + said("b"), said("c"), said("d"), STOP + DONE, room=room)

@@ -184,6 +184,19 @@ class TestDirectWriting:
         assert not connection.direct
         connection.flush()
 
+    def test_only_the_first_block_decides(self, connection):
+        """What holds blocks back may let an equal one through later."""
+        self.yielded(connection, b"first", b"")
+        self.yielded(connection, b"second", b"second")
+        assert not connection.direct
+
+    def test_it_is_not_where_it_is_not_wanted(self, pair):
+        with quick(pair[0]) as sock:
+            connection = Connection(sock, lambda: None, StallGuard(PATIENT), may_be_direct=False)
+            self.yielded(connection, b"first", b"first")
+            assert not connection.direct
+            connection.close()
+
     def test_it_is_not_where_the_socket_is_not_ours(self, pair):
         connection = Connection(pair[0], lambda: None, StallGuard(PATIENT))
         self.yielded(connection, b"first", b"first")

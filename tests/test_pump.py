@@ -150,6 +150,16 @@ class TestPump:
         until(lambda: not pumping.listed)
         assert reading.ends == [None]
 
+    def test_a_set_that_takes_no_more_ends_the_reading(self, pair, monkeypatch):
+        def full(*_: Any) -> None:
+            raise OSError("no space left")
+
+        own, reading = poller(), Reading()
+        assert own is not None
+        monkeypatch.setattr(own, "add", full)
+        reading.run(Body(pair[0], b"with the head"))
+        assert ([str(end) for end in reading.ends], reading.taken) == (["no space left"], [])
+
     def test_the_end_may_wait(self, pair):
         """It is told in a greenlet, not in the hub."""
         ended = gevent.event.Event()

@@ -396,7 +396,9 @@ def test_what_an_upstream_can_make_us_read_without_an_end_is_bounded(client, par
         b"HTTP/2.1 200 OK\r\nContent-Length: 2\r\n\r\n",
         b"\rHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
         b"\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        b"\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
         b"HTTP/1.1 100 OK\r\n\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+        b"HTTP/1.1 100 OK\r\n\r\n\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
     ],
     ids=[
         "two framings",
@@ -407,11 +409,15 @@ def test_what_an_upstream_can_make_us_read_without_an_end_is_bounded(client, par
         "version",
         "CR first",
         "line end first",
+        "line ends first",
         "line end between",
+        "line ends between",
     ],
 )
-def test_what_could_be_read_in_two_ways_is_refused(client, head):
-    with serving(always(head, b"ok")) as server, pytest.raises(httpx2.RemoteProtocolError):
+@pytest.mark.parametrize("size", [1, 1000], ids=["byte by byte", "at once"])
+def test_what_could_be_read_in_two_ways_is_refused(client, head, size):
+    parts = [head[at : at + size] for at in range(0, len(head), size)]
+    with serving(always(*parts, b"ok")) as server, pytest.raises(httpx2.RemoteProtocolError):
         client.get(server.url)
 
 

@@ -1,4 +1,4 @@
-"""The floor: a raw relay under Flask and gunicorn, that looks at no byte of the answer.
+"""A raw relay under Flask and gunicorn, that looks at no byte of the answer.
 
 Runs as ``gunicorn -k gevent relay:app``. The upstream is asked in HTTP/1.0, so that its answer is
 not chunked and what comes from one ``recv`` is passed on with one ``yield``. There is no decoding,

@@ -58,7 +58,8 @@ class Exchange:
         self.keep = keep
         self.lifetime: float | None = None
         """Seconds for which the upstream promised to keep the connection, if it did."""
-        self.read: Callable[[int], bytes] = attached.sock.recv
+        self.read: Callable[[int], bytes]
+        """Of the socket, without waiting; there after `watchable`."""
         self.done: Callable[[], None] | None = None
         """Called once when the exchange is over, however it ended."""
         self.sent = False
@@ -71,7 +72,9 @@ class Exchange:
         self.failure: Exception | None = None
         self.descriptor = -1
         self.pending = False
+        """As `Readable` has it."""
         self.early = b""
+        """Of the body, received with the head and not handed on yet."""
         self.tls = False
 
     def send(self, head: bytes, body: Iterable[bytes], timeout: float | None) -> None:
@@ -196,7 +199,7 @@ class Exchange:
         ended = self.parser.complete or self.failure is not None
         sock = self.attached.sock
         decrypted = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-        self.pending = bool(self.early) or ended or decrypted
+        self.pending = ended or decrypted or bool(self.early)
 
     def accept(self, data: bytes) -> bytes:
         """Bytes of the connection in, bytes of the body out; `b""` in: the connection has ended."""

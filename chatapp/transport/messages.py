@@ -80,6 +80,7 @@ class ResponseParser:
     """
 
     __slots__ = (
+        "begun",
         "complete",
         "fed",
         "has_body",
@@ -111,8 +112,11 @@ class ResponseParser:
         self.has_body = True
         self.fed = 0
         self.head: bytes | None = b""
-        """What has come up to the end of the head; None: that is over."""
+        """What the check of the heads' beginnings has to see again; None: they are over."""
+        self.begun = False
+        """Whether the beginning of the head that is coming was seen."""
         self.informational = 0
+        """Informational responses whose end the check has not come to."""
         self.parts: list[bytes] = []
         self.on_body = self.parts.append
         # The parser refers to the methods here: a cycle, until `release`.
@@ -151,14 +155,22 @@ class ResponseParser:
 
         :raises httpx2.RemoteProtocolError: one does not.
         """
-        self.head = (self.head or b"") + data
-        count = self.informational + 1
-        heads = self.head.split(b"\r\n\r\n", count)[:count]
-        if not all(START.startswith(each[: len(START)]) for each in heads):
-            self.head_complete = self.complete = False
-            raise broken("a head that does not begin with a status line")
-        if self.head_complete:
-            self.head = None
+        rest = (self.head or b"") + data
+        while True:
+            if not self.begun:
+                if not START.startswith(rest[: len(START)]):
+                    self.head_complete = self.complete = False
+                    raise broken("a head that does not begin with a status line")
+                self.begun = len(rest) >= len(START)
+            _, end, after = rest.partition(b"\r\n\r\n")
+            if not end:
+                self.head = rest[-3:] if self.begun else rest
+                return
+            if self.head_complete and not self.informational:
+                self.head = None
+                return
+            self.informational -= 1
+            self.begun, rest = False, after
 
     def take_body(self) -> bytes:
         parts = self.parts

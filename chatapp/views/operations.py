@@ -20,7 +20,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.get("/readyz")
     def readyz() -> ResponseReturnValue:
         try:
-            if parts.service.answers.leaving or parts.service.push.leaving:
+            if parts.service.answers.is_leaving() or parts.service.push.leaving:
                 raise ShuttingDown("This worker is going down.")
             parts.upstream.check_configured()
         except ChatAppError as error:

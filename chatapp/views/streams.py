@@ -45,14 +45,18 @@ class StreamResponse(Response):
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         server = getattr(start_response, "__self__", None)
-        self.connection.response = server if hasattr(server, "sent") else None
+        if hasattr(server, "sent"):
+            self.connection.response = server
         return super().__call__(environ, start_response)
 
 
 def stream(parts: Parts, feed: Feed) -> Response:
     """200 and the event stream of `feed`."""
     bell = HubBell() if cooperative() else Bell()
-    connection = Connection(socket_of(request.environ), bell.ring, parts.stalls)
+    direct = parts.settings.direct_writes
+    connection = Connection(
+        socket_of(request.environ), bell.ring, parts.stalls, may_be_direct=direct
+    )
     frames = follow(feed, connection, bell, parts.settings.heartbeat)
     in_context = cast("Generator[bytes]", stream_with_context(frames))
     # The server keeps `environ` to the end of the stream.
@@ -66,14 +70,15 @@ def stream(parts: Parts, feed: Feed) -> Response:
 def forget_parsed(asked: Request) -> None:
     """Free what was read from a request: a whole history, and what headers and body were parsed to.
 
-    What is asked for once more is parsed once more, but for the body.
+    Whoever asks later, as an application's teardown may, finds no body; the rest is parsed again.
     """
     fields = vars(asked)
     for name in tuple(fields):
-        if isinstance(getattr(type(asked), name, None), cached_property):
+        # Only what an application's own class of requests has not made its own.
+        found = getattr(type(asked), name, None)
+        if isinstance(found, cached_property) and found is getattr(Request, name, None):
             del fields[name]
-    for name in ("_cached_data", "_cached_json"):
-        fields.pop(name, None)
+    fields["_cached_data"], fields["_cached_json"] = b"", (None, None)
 
 
 def whole(frames: bytes) -> Response:
