@@ -33,8 +33,8 @@ METHOD = """## What is measured
 * **Memory per stream**: growth of the serving processes' PSS from the state after 20 finished
   warm-up streams to the end of the window, divided by the open streams. The kernel's socket buffers
   are not in it.
-* The figures are medians over {rounds} round(s); each round goes through all servers in turn.
-  Ratios are made in each round, then their median is taken.
+* The figures are medians over up to {rounds} rounds; each goes through its servers in turn. Ratios
+  are made in each round, then their median is taken.
 * chatapp runs with everything on: decoding, numbered log, its copy in a database (SQLite) for other
   workers, resuming, heartbeat, watch for visitors who go. While tokens are dense it reads its
   upstreams once a millisecond, which is most of its added latency. The raw relay passes bytes on

@@ -24,6 +24,7 @@ from servers import ALL, BUILD, ROOT, Peer
 
 LEVELS = "1,50,100,400,1000,1000x100,idle1000,idle4000,idle8000"
 FILES = 65536
+RESULTS = BUILD / "results.json"
 
 
 def arguments() -> argparse.Namespace:
@@ -42,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="gets the report")
     parser.add_argument("--no-report", action="store_true", help="leave the docs as they are")
     parser.add_argument("--results", help="write the report of this file, measure nothing")
+    parser.add_argument("--add", action="store_true", help="rounds to those of the last run")
     return parser.parse_args()
 
 
@@ -89,17 +91,24 @@ def show(result: Result, seconds: float) -> None:
 def save(results: list[Result], command: str) -> None:
     """After each measurement, so that a run that is broken off is not lost."""
     told = {"command": command, "results": [each.json() for each in results]}
-    (BUILD / "results.json").write_text(json.dumps(told, indent=1))
+    RESULTS.write_text(json.dumps(told, indent=1))
 
 
-def run(options: argparse.Namespace, command: str) -> list[Result]:
+def read(file: Path) -> tuple[list[Result], str]:
+    """Results that were saved, and the command that made them."""
+    told = json.loads(file.read_text())
+    return [Result(**each) for each in told["results"]], told["command"]
+
+
+def run(options: argparse.Namespace, command: str, results: list[Result]) -> None:
+    """Adds the results of new rounds to those that are there."""
     peers = chosen_peers(options.peers)
     os.setpriority(os.PRIO_PROCESS, 0, options.nice)
     levels = [Level.parse(each) for each in options.levels.split(",")]
     durations = Durations(window=options.seconds, probes=options.probe_seconds)
     profiler = Profiler(options.seconds) if options.profile else None
-    results = []
-    for number in range(options.repeat):
+    first = max((each.round for each in results), default=-1) + 1
+    for number in range(first, first + options.repeat):
         for level in levels:
             for peer in peers:
                 start = time.monotonic()
@@ -113,22 +122,23 @@ def run(options: argparse.Namespace, command: str) -> list[Result]:
                 save(results, command)
                 if profiler:
                     profiler.tell()
-    return results
 
 
 def main() -> None:
     options = arguments()
     raise_file_limit()
     command = "make bench" if len(sys.argv) == 1 else f"bench/run.py {' '.join(sys.argv[1:])}"
+    results: list[Result] = []
     if options.results:
-        with open(options.results) as file:
-            told = json.load(file)
-        command, results = told["command"], [Result(**each) for each in told["results"]]
+        results, command = read(Path(options.results))
     else:
+        if options.add:
+            results, before = read(RESULTS)
+            command = f"{before}\n    {command}"
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its processes end, too
         with (BUILD / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once would measure each other
-            results = run(options, command)
+            run(options, command, results)
     if not options.no_report:
         report.write(Results(results), options.docs, command)
 
