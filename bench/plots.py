@@ -87,8 +87,10 @@ def _bar(
 
 
 def _legend(series: Sequence[str]) -> list[str]:
+    """Begins where the bars do, or further left where it is longer than they are."""
     parts = []
-    x = float(LABELS)
+    widths = [34 + 7 * len(name) for name in series]
+    x = float(max(min(LABELS, WIDTH - sum(widths)), 12))
     for index, name in enumerate(series if len(series) > 1 else ()):
         opacity = _opacity(index, len(series))
         parts.append(
@@ -96,7 +98,7 @@ def _legend(series: Sequence[str]) -> list[str]:
             f'fill-opacity="{opacity:.2f}"/>'
         )
         parts.append(_text(x + 15, 41, name))
-        x += 34 + 7 * len(name)
+        x += widths[index]
     return parts
 
 
