@@ -122,16 +122,16 @@ class ChatStream:
         """Write what the pump has brought; for how many seconds more is waited for."""
         assert self._write  # noqa: S101 # for mypy
         pieces: list[Piece] = []
+        fault: ChatAppError | None = None
         try:
             self._read(block, pieces)
-        except ChatAppError:
-            if self._write(pieces):
-                raise
-            self.finish_reason = "length"
-            return 0.0
+        except ChatAppError as error:
+            fault = error
         if not self._write(pieces):
             self.finish_reason = "length"
             return 0.0
+        if fault:
+            raise fault
         if self._complete:
             return 0.0
         return TAIL_SECONDS if self._reader.finish_reason else self._silence

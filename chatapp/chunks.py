@@ -128,9 +128,8 @@ class ChunkReader:
                     pieces.append((_REASONING, reasoning))
                 if text := delta.content or delta.refusal:
                     pieces.append((_TEXT, text))
-                if delta.tool_calls:
-                    for fragment in delta.tool_calls:
-                        self._take_fragment(fragment)
+                for fragment in delta.tool_calls or ():
+                    self._take_fragment(fragment)
             if choice.finish_reason:
                 self._finish(choice.finish_reason)
         if chunk.usage:

@@ -27,8 +27,8 @@ from gevent import monkey
 from .errors import BodyTimeout
 
 SWEEPS_PER_LIMIT: Final = 4
-FLUSHED_AT_ONCE: Final = 65_536
-"""Bytes that a slow client may take as long for as one write may last."""
+MOST_AT_ONCE: Final = 65_536
+"""Bytes of one write: a slow client that takes so much in the send time-out is not stalled."""
 CHUNK: Final = b"%X\r\n%b\r\n"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with a time of 0: the kernel drops what the reader did not take."""
@@ -146,9 +146,9 @@ class Connection:
         """
         if self._rest:
             rest, self._rest = memoryview(self._rest), b""
-            for at in range(0, len(rest), FLUSHED_AT_ONCE):
+            for at in range(0, len(rest), MOST_AT_ONCE):
                 self.writing_since = time.monotonic()
-                self._sock.sendall(rest[at : at + FLUSHED_AT_ONCE])
+                self._sock.sendall(rest[at : at + MOST_AT_ONCE])
             self.writing_since = 0.0
 
     def end(self) -> None:

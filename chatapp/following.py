@@ -4,15 +4,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Final, Protocol
+from typing import Protocol
 
 from . import sse
 from .answer import Answer, Reader
+from .connections import MOST_AT_ONCE
 from .events import PIECES, Event, EventType, event_data
 from .granularity import Granularity, Joiner
-
-MOST_AT_ONCE: Final = 65_536
-"""Bytes of one write: a slow client that takes so much in the send time-out is not stalled."""
 
 
 class Bell:

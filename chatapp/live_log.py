@@ -55,7 +55,7 @@ class LiveLog:
 
     def text(self, kind: EventType = EventType.TEXT) -> str:
         """All text (or reasoning) so far."""
-        return (self._text if kind is EventType.TEXT else self._reasoning).decode()
+        return (self._text if kind is _TEXT else self._reasoning).decode()
 
     def append(self, kind: EventType, data: bytes) -> None:
         """Add an event; its number is `last` + 1."""

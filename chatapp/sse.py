@@ -141,8 +141,8 @@ class Decoder:
     def feed_data(self, chunk: bytes) -> list[bytes]:
         """As `feed`, only the data of the messages."""
         if (
-            chunk[:6] == b"data: "
-            and chunk[-2:] == b"\n\n"
+            chunk.startswith(b"data: ")
+            and chunk.endswith(b"\n\n")
             and not (self._rest or self._data or self._skip_lf or b"\r" in chunk)
             and len(chunk) <= self._limit
         ):

@@ -155,10 +155,6 @@ class Drain:
             parts.service.finish(SAVE_SECONDS)
 
 
-def _readers() -> int:
-    return sum(parts.service.answers.readers for parts in _chats)
-
-
 class _IdleTime:
     """Stands in for gunicorn's `gevent.Timeout(keepalive, False)` around an idle connection."""
 

@@ -33,7 +33,7 @@ IMPORTS = {
     "events": "",
     "extension": "blocking cli config connections db errors eventlog hooks ledger local_model "
     "owners parts pump service store tickets tools transport upstream views/* visitors worker",
-    "following": "answer events granularity sse",
+    "following": "answer connections events granularity sse",
     "granularity": "events sentences words",
     "history": "",
     "hooks": "answer blocking errors events",
