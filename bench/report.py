@@ -37,7 +37,7 @@ METHOD = """## What is measured
   are made in each round, then their median is taken.
 * chatapp runs with everything on: decoding, numbered log, its copy in a database (SQLite) for other
   workers, resuming, heartbeat, watch for visitors who go. While tokens are dense it reads its
-  upstreams once a millisecond, which is most of its added latency. The raw relay passes bytes on
+  upstreams once in 1 to 4 ms, which is most of its added latency. The raw relay passes bytes on
   and does none of this. nginx is the floor of a C program without any application. The OpenAI
   SDK's limit of 1000 connections is lifted in the peers.
 """

@@ -2,8 +2,9 @@
 
 **Moderation.** A worker that is woken for each token of each stream spends much of its time on
 waking. As a network card's driver does with interrupts, the sockets are looked at no more than once
-a millisecond while tokens are dense, and then all that are ready are read in a row. A token that
-comes alone is read at once.
+in some milliseconds while tokens are dense, and then all that are ready are read in a row. How long
+the pauses are follows from how many there are: enough to be worth the waking, not so many that the
+last one has waited for all the others. A token that comes alone is read at once.
 """
 
 import contextlib
@@ -17,17 +18,21 @@ import gevent
 import httpx2
 from gevent import monkey
 
-from .hub import sweeper
+from .hub import row, sweeper
 from .transport import RawBody, Readable
 
 Take = Callable[[bytes], float]
 Ended = Callable[[Exception | None], None]
 
-MODERATION: Final = 0.001
-"""Seconds between looks while tokens are dense: a token waits half of it on average. Dense means
-that something came within this time after a look."""
+DENSE: Final = 0.001
+"""Tokens are dense when something comes within so many seconds after a look."""
+PAUSES: Final = (0.001, 0.002, 0.004)
+"""Seconds between looks then: a token waits half of it on average."""
 AT_ONCE: Final = 16
-"""Sockets that are read in a row before others in the event loop have their turn."""
+"""Sockets that are read in a row before others in the event loop have their turn. Where there are
+so many, the pause gets shorter."""
+FEW: Final = AT_ONCE // 2
+"""Where a look finds fewer, the pause gets longer: twice as many still fit into one row."""
 OVERDUE: Final = 0.005
 """Seconds for which a look lets others go first; then there is one with each tick."""
 _READABLE: Final = 1
@@ -38,7 +43,7 @@ class Poller:
     """The sockets of this worker's upstreams, in an epoll set of their own.
 
     The event loop watches the set as one descriptor (`_arrival`), or leaves it alone while a timer
-    says when to look (`_tick`). A look that is due waits until nobody else wants the loop
+    says when to look (`_ticks`). A look that is due waits until nobody else wants the loop
     (`_idle`): a visitor who is served goes through it many times, and would meet a look each time.
 
     :param epoll: makes the set.
@@ -50,10 +55,14 @@ class Poller:
         self._pumps: dict[int, Pump] = {}
         loop = gevent.get_hub().loop
         self._arrival = loop.io(self._epoll.fileno(), _READABLE)
-        self._tick = loop.timer(MODERATION, MODERATION)
+        self._ticks = [loop.timer(pause, pause) for pause in PAUSES]
+        self._pause = 0
+        """Which of them."""
         self._idle = loop.idle()
         self._looked_at = 0.0
         self._due_since = 0.0
+        self._full = False
+        """Whether there was more than may be read in a row, since it is due."""
 
     def add(self, descriptor: int, pump: "Pump") -> None:
         """Have `pump` read from now on."""
@@ -68,17 +77,17 @@ class Poller:
         with contextlib.suppress(OSError):  # One that was closed has left the set with that.
             self._epoll.unregister(descriptor)
         if not self._pumps:
-            for watcher in (self._arrival, self._tick, self._idle):
+            for watcher in (self._arrival, *self._ticks, self._idle):
                 watcher.stop()
             self._due_since = 0.0
 
     def _arrived(self) -> None:
         now = time.monotonic()
-        dense = now - self._looked_at < MODERATION
+        dense = now - self._looked_at < DENSE
         self._look(now)
         if dense and self._pumps:
             self._arrival.stop()
-            self._tick.start(self._ticked)
+            self._tick(0)
 
     def _ticked(self) -> None:
         now = time.monotonic()
@@ -90,22 +99,37 @@ class Poller:
 
     def _take_turn(self) -> None:
         found = self._look(time.monotonic())
-        if not self._pumps or found == AT_ONCE:  # There is probably more: it stays due.
+        if not self._pumps:
             return
+        if found == AT_ONCE:  # There is probably more: it stays due.
+            self._full = True
+            if self._pause:
+                self._tick(self._pause - 1)
+            return
+        full, self._full = self._full, False
         self._due_since = 0.0
         self._idle.stop()
-        if not found:
-            self._tick.stop()
+        if not found and not full:
+            self._ticks[self._pause].stop()
             self._arrival.start(self._arrived)
+        elif found < FEW and not full and self._pause + 1 < len(PAUSES):
+            self._tick(self._pause + 1)
+
+    def _tick(self, pause: int) -> None:
+        """Look after this pause, and again and again."""
+        self._ticks[self._pause].stop()
+        self._pause = pause
+        self._ticks[pause].start(self._ticked)
 
     def _look(self, now: float) -> int:
         """Read what is there, as much as may be at once; from how many sockets."""
         self._looked_at = now
         ready = self._epoll.poll(0, AT_ONCE)
-        for descriptor, _ in ready:
-            # One that comes later in the row may have been ended by then.
-            if pump := self._pumps.get(descriptor):
-                pump.read(now)
+        with row:
+            for descriptor, _ in ready:
+                # One that comes later in the row may have been ended by then.
+                if pump := self._pumps.get(descriptor):
+                    pump.read(now)
         return len(ready)
 
 

@@ -12,7 +12,7 @@ import pytest
 from gevent import monkey
 
 from chatapp.hub import HubBell
-from chatapp.pump import AT_ONCE, Pump, poller, pump
+from chatapp.pump import AT_ONCE, PAUSES, Poller, Pump, poller, pump
 from chatapp.transport import RawBody
 from tests.hubs import PATIENT, pair, until
 
@@ -67,9 +67,12 @@ class Reading:
         self.taken: list[bytes] = []
         self.ends: list[Exception | None] = []
         self.patience = patience
+        self.bell: HubBell | None = None
 
     def take(self, data: bytes) -> float:
         self.taken.append(data)
+        if self.bell:
+            self.bell.news()
         if data == b"bad":
             raise ValueError("no such piece")
         return 0.0 if data == b"enough" else self.patience
@@ -197,14 +200,27 @@ class TestPump:
         pair[1].close()
 
 
+def ticking(own: Poller) -> list[float]:
+    """The pauses between looks that a timer makes now."""
+    return [pause for pause, tick in zip(PAUSES, own._ticks, strict=True) if tick.active]
+
+
 class Crowd:
     """Many bodies that are pumped at once."""
 
     def __init__(self, size: int) -> None:
         self.pairs = [socket.socketpair() for _ in range(size)]
         self.readings = [Reading() for _ in self.pairs]
-        for (here, _), reading in zip(self.pairs, self.readings, strict=True):
-            pump(Body(here), reading.take, reading.ends.append, PATIENT)
+        self.talks = False
+        """Whether each has more to say as soon as it is heard."""
+        for (here, there), reading in zip(self.pairs, self.readings, strict=True):
+
+            def take(data: bytes, there: Any = there, reading: Reading = reading) -> float:
+                if self.talks:
+                    there.sendall(data)
+                return reading.take(data)
+
+            pump(Body(here), take, reading.ends.append, PATIENT)
 
     def say(self, word: bytes) -> None:
         for _, there in self.pairs:
@@ -241,13 +257,49 @@ class TestPoller:
         gevent.sleep(0)
         crowd.say(b"b")
         until(lambda: crowd.heard() == [b"ab"] * 50)
-        until(lambda: not own._tick.active)
+        until(lambda: not ticking(own))
         assert own._arrival.active
         assert not own._idle.active
         crowd.pairs[7][1].sendall(b"c")
         until(lambda: crowd.heard()[7] == b"abc")
         crowd.close()
-        assert not any(watcher.active for watcher in (own._arrival, own._tick, own._idle))
+        assert not any(watcher.active for watcher in (own._arrival, *own._ticks, own._idle))
+
+    def test_pauses_get_longer_where_few_come_and_shorter_where_many_do(self):
+        own, few, many = poller(), Crowd(2), Crowd(3 * AT_ONCE)
+        assert own is not None
+        few.talks = True
+        few.say(b"x")
+        until(lambda: ticking(own) == [PAUSES[-1]])
+        many.talks = True
+        many.say(b"x")
+        until(lambda: ticking(own) == [PAUSES[0]])
+        many.talks = False
+        until(lambda: ticking(own) == [PAUSES[-1]])
+        few.talks = False
+        few.close()
+        many.close()
+        assert ticking(own) == []
+
+    def test_all_of_a_row_are_read_before_anything_is_passed_on(self):
+        crowd, seen = Crowd(2), []
+        bells = [HubBell() for _ in crowd.readings]
+
+        def pass_on() -> bool:
+            seen.append(crowd.heard())
+            return True
+
+        sleepers = [gevent.spawn(bell.wait, PATIENT, pass_on) for bell in bells]
+        until(lambda: all(bell.asleep for bell in bells))
+        for bell, reading in zip(bells, crowd.readings, strict=True):
+            reading.bell = bell
+        crowd.say(b"x")
+        until(lambda: len(seen) == 2)
+        assert seen == [[b"x", b"x"]] * 2
+        for bell in bells:
+            bell.ring()
+        gevent.joinall(sleepers, timeout=10, raise_error=True)
+        crowd.close()
 
     def test_who_keeps_the_hub_busy_delays_tokens_but_does_not_stop_them(self):
         busy = True
