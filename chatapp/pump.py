@@ -80,6 +80,7 @@ class Poller:
             for watcher in (self._arrival, *self._ticks, self._idle):
                 watcher.stop()
             self._due_since = 0.0
+            self._full = False
 
     def _arrived(self) -> None:
         now = time.monotonic()

@@ -6,7 +6,7 @@ import gevent
 import gevent.event
 import pytest
 
-from chatapp.hub import HubBell, Sweeper
+from chatapp.hub import HubBell, Sweeper, row
 from tests.hubs import PATIENT, in_greenlet, in_hub, until
 
 pytestmark = pytest.mark.timeout(30)
@@ -193,6 +193,28 @@ class TestNews:
         bell.news()
         sleeper.get(timeout=10)
         assert order == ["woken"]
+
+    def test_of_a_row_they_are_held_until_it_is_read(self):
+        bell = HubBell()
+        sleeper, order = self.sleeper(bell)
+        with row:
+            bell.news()
+            bell.news()
+            assert order == []
+        assert order == ["passed on", "passed on"]
+        bell.ring()
+        sleeper.get(timeout=10)
+
+    @RINGERS
+    def test_a_ring_in_a_row_is_not_held(self, ringer):
+        bell = HubBell()
+        sleeper, order = self.sleeper(bell)
+        with row:
+            bell.news()
+            ringer(bell.ring)
+            sleeper.get(timeout=10)
+        assert order == ["woken"]
+        assert bell.wait(PATIENT), "the news are there for the next sleep"
 
     @RINGERS
     def test_while_nobody_sleeps_they_end_the_next_sleep(self, ringer):
