@@ -110,10 +110,12 @@ class Poller:
         full, self._full = self._full, False
         self._due_since = 0.0
         self._idle.stop()
-        if not found and not full:
+        if full:
+            return
+        if not found:
             self._ticks[self._pause].stop()
             self._arrival.start(self._arrived)
-        elif found < FEW and not full and self._pause + 1 < len(PAUSES):
+        elif found < FEW and self._pause + 1 < len(PAUSES):
             self._tick(self._pause + 1)
 
     def _tick(self, pause: int) -> None:
