@@ -116,7 +116,7 @@ class Visits:
     def _on_console(self, message: ConsoleMessage) -> None:
         harmless = self.requests_may_fail and message.text.startswith(FAILED_REQUEST)
         if message.type in ("error", "warning") and not harmless:
-            self.complaints.append(f"{message.type}: {message.text}")
+            self.complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
 
 
 class Relay:
