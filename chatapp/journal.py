@@ -7,6 +7,7 @@ then writes what came meanwhile.
 
 import contextlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,7 +26,8 @@ logger = logging.getLogger(__name__)
 BATCH_MOST: Final = 8 << 20
 """Bytes of one flush; what is more comes with the next."""
 GATHERED_FOR: Final = 0.02
-"""Seconds in which beginnings, ends and publications are gathered for one batch."""
+"""Seconds in which beginnings, ends and publications are gathered for one batch. Most first bytes
+are on their way by then: the thread that writes would keep the interpreter from them."""
 EACH: Final = 0.001
 PAUSE_MOST: Final = 0.5
 """Seconds between flushes for each answer, and for all of them."""
@@ -69,10 +71,10 @@ class Journal:
         self._forgotten: list[str] = []
         self._background = Background("event log", self._work)
         self._flushing = threading.Lock()
-        self._due_at = 0.0
+        self._due_at = math.inf
         """Monotonic seconds of the next flush of everything."""
-        self._urgent_at = 0.0
-        """Monotonic seconds before which nothing is urgent."""
+        self._urgent_at = math.inf
+        """Monotonic seconds of the flush of what is gathered."""
 
     @property
     def behind(self) -> int:
@@ -165,15 +167,20 @@ class Journal:
 
     def _work(self) -> float | None:
         """Flush everything when it is time, and between what somebody waits for."""
-        if time.monotonic() >= self._due_at:
+        now = time.monotonic()
+        if self._due_at == math.inf:
+            self._due_at = now + self._interval
+        if now >= self._due_at:
             return self.flush()
-        if (wait := self._urgent_at - time.monotonic()) > 0:
-            return wait  # What others start meanwhile goes in the same batch.
-        self._urgent_at = time.monotonic() + GATHERED_FOR
+        if self._urgent_at == math.inf:
+            self._urgent_at = now + GATHERED_FOR
+        if now < self._urgent_at:
+            return self._urgent_at - now
         return self._flush(urgent=True)
 
     def _flush(self, urgent: bool) -> float | None:
         heard: list[tuple[Callable[[Answer], None], Answer]] = []
+        self._urgent_at = math.inf
         try:
             with self._flushing:
                 with self._lock:
@@ -193,6 +200,7 @@ class Journal:
         if more:
             return 0.0
         if not (self._entries or self._posts or self._forgotten):
+            self._due_at = math.inf
             return None
         return max(min(self._interval, self._due_at - time.monotonic()), 0.001)
 

@@ -35,6 +35,8 @@ from .writing import Writing
 
 logger = logging.getLogger(__name__)
 
+JUST_BEGUN: Final = 0.1
+"""Seconds after which every worker can know of an answer that one of them has begun."""
 TIDY_LEAST: Final = 0.25
 TIDY_MOST: Final = 60.0
 """Seconds between looks at what is too old."""
@@ -111,10 +113,16 @@ class Service:
 
         :raises StorageUnavailable:
         """
-        answer = self.answers.find(answer_id)
+        self.begin()
+        answer = self._known(owner, answer_id)
         if answer is None:
-            self.begin()
-            answer = self.mirrors.find(answer_id)
+            # Somebody else's takes as long as none, lest the time tells that there is one.
+            time.sleep(JUST_BEGUN)
+            answer = self._known(owner, answer_id)
+        return answer
+
+    def _known(self, owner: str, answer_id: str) -> Answer | None:
+        answer = self.answers.find(answer_id) or self.mirrors.find(answer_id)
         return answer if answer and answer.owner == owner else None
 
     def is_elsewhere(self, answer: Answer) -> bool:

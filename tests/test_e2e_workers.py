@@ -55,6 +55,21 @@ def ended_events(client: Client, answer_id: str) -> list[Sent] | None:
     return events if events and events[-1].is_end else None
 
 
+def test_an_answer_that_has_just_begun_as_a_stream_is_found_by_every_worker(
+    cluster: Cluster,
+) -> None:
+    cluster.scripts["just now"] = speak(*WORDS)
+    visitor = cluster.visitor()
+    for _ in range(5):
+        question = {"message": "just now"}
+        begun = visitor[0].request("POST", "/api/chat", question, Accept="text/event-stream")
+        path = f"/api/answers/{begun.headers['X-Answer-Id']}"
+        asked = [client.request("GET", path) for client in everywhere(cluster, visitor)]
+        assert [reply.status for reply in asked] == [200] * len(asked)
+        for reply in (begun, *asked):
+            reply.close()
+
+
 def test_every_worker_stops_every_answer(cluster: Cluster) -> None:
     visitor = cluster.visitor()
     for number, client in enumerate(everywhere(cluster, visitor)):

@@ -1,6 +1,7 @@
 """What the other workers read is what was written here, whatever fails on the way."""
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -330,6 +331,60 @@ class TestSegments:
         assert desk.journal.behind == 0
         for answer in answers:
             assert events(copy_of(log, answer)) == events(answer)
+
+
+class TestWhen:
+    """The moments at which it writes, by a clock that only the test moves."""
+
+    @pytest.fixture
+    def clock(self, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+        clock = SimpleNamespace(now=1000.0)
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+        return clock
+
+    def test_what_begins_and_ends_is_gathered_and_written_soon(
+        self, clock: SimpleNamespace
+    ) -> None:
+        flaky = FlakyLog(MemoryEventLog())
+        desk, answers = Desk(flaky), [begun() for _ in range(3)]
+        for answer in answers:
+            desk.journal.watch(answer, claimed=False)
+            wait = desk.journal._work()
+            assert flaky.calls == []
+            assert wait is not None
+            clock.now += wait / 2
+        clock.now += module.GATHERED_FOR
+        desk.journal._work()
+        assert flaky.calls == ["add", "write"]
+        assert all(flaky.find(answer.id).status == "streaming" for answer in answers)
+        for answer in answers:
+            end(answer)
+        flaky.calls.clear()
+        desk.journal._work()
+        assert flaky.calls == []
+        clock.now += module.GATHERED_FOR
+        assert desk.journal._work() is None
+        assert flaky.calls == ["write"]
+        assert desk.journal.behind == 0
+
+    def test_text_is_written_once_an_interval_also_after_an_idle_time(
+        self, clock: SimpleNamespace
+    ) -> None:
+        flaky = FlakyLog(MemoryEventLog())
+        desk = Desk(flaky)
+        for _ in range(2):
+            answer = begun()
+            desk.journal.watch(answer, claimed=False)
+            began = clock.now
+            while clock.now < began + 2.0:
+                write(answer, "text ")
+                clock.now += desk.journal._work() or 0.0
+            assert 9 <= flaky.calls.count("write") <= 12
+            assert flaky.calls.count("add") == 1
+            end(answer)
+            desk.finish()
+            flaky.calls.clear()
+            clock.now += 100.0
 
 
 def test_a_journal_that_is_closed_has_written_everything_also_without_a_flush_before() -> None:
