@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 Pieces = Iterable[tuple[EventType, str]]
 
+ID_LENGTH: Final = 16
+"""Characters of an answer's id: 96 random bits, URL-safe."""
+
 
 class Status(StrEnum):
     """Where an answer is in its life."""
@@ -135,7 +138,7 @@ class Answer:
     def __init__(
         self, owner: str, log: LiveLog, max_chars: int, answer_id: str | None = None
     ) -> None:
-        self.id = answer_id or secrets.token_urlsafe(12)
+        self.id = answer_id or secrets.token_urlsafe(ID_LENGTH * 3 // 4)
         self.owner = owner
         self.key: str | None = None
         self.conversation_id: str | None = None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from .answer import RUNNING, Answer, Moved
+from .answer import ID_LENGTH, RUNNING, Answer, Moved
 from .answers import INTERRUPTED, Answers
 from .background import Background
 from .bookkeeping import Bookkeeper
@@ -114,6 +114,8 @@ class Service:
         :raises StorageUnavailable:
         """
         self.begin()
+        if len(answer_id) != ID_LENGTH:
+            return None
         answer = self._known(owner, answer_id)
         if answer is None:
             # Somebody else's takes as long as none, lest the time tells that there is one.
@@ -138,17 +140,16 @@ class Service:
 
     def forget(self, answer_ids: Iterable[str]) -> None:
         """End these answers, and have nobody read them any more."""
-        elsewhere = []
-        for answer_id in answer_ids:
+        gone = list(answer_ids)
+        for answer_id in gone:
             if answer := self.answers.find(answer_id):
                 self.answers.stop(answer)
                 self.answers.discard(answer, NotFound("This conversation was deleted."))
                 self.journal.forget(answer)
             else:
                 self.mirrors.drop(answer_id)
-                elsewhere.append(answer_id)
-        if elsewhere:  # Whoever writes one is told by its next flush.
-            self.outbox.do(lambda: self.event_log.discard(elsewhere))
+        if gone:  # Who writes one elsewhere is told by its next flush.
+            self.outbox.do(lambda: self.event_log.discard(gone))
 
     def start(
         self,

@@ -11,10 +11,10 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import Relay, Visits
 from tests.pages import Dictation
-from tests.servers import ROOT, Gunicorn
-from tests.upstream import FakeUpstream, speak
+from tests.servers import ROOT
+from tests.sites import Site
+from tests.upstream import speak
 
-Serve = Callable[..., Gunicorn]
 EXAMPLE = ROOT / "examples/vue"
 
 
@@ -37,14 +37,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.fixture
-def vue(serve: Serve, built: Path) -> Gunicorn:
-    return serve("--chdir", str(built), app="app:app", CHATAPP_HEARTBEAT="1")
+@pytest.fixture(scope="module")
+def site(start_site: Callable[..., Site], built: Path) -> Site:
+    return start_site("--chdir", str(built), app="app:app", CHATAPP_HEARTBEAT="1")
 
 
 @pytest.fixture
-def relay(vue: Gunicorn) -> Iterator[Relay]:
-    between = Relay(vue.port)
+def relay(site: Site) -> Iterator[Relay]:
+    between = Relay(site.server.port)
     yield between
     between.close()
 
@@ -55,22 +55,22 @@ def send(page: Page, text: str) -> None:
 
 
 def test_an_answer_grows_while_it_is_written(
-    vue: Gunicorn, dictated: Dictation, visits: Visits
+    site: Site, dictation: Dictation, visits: Visits
 ) -> None:
-    page = visits.open(vue.url)
+    page = visits.open(site.url)
     send(page, "Why is the sky blue?")
     answer = page.locator(".assistant").last
-    dictated.say("Because ")
+    dictation.say("Because ")
     expect(answer).to_have_text("Because ")
-    dictated.say("of <b>scattering</b>. 散射。")
+    dictation.say("of <b>scattering</b>. 散射。")
     expect(answer).to_have_text("Because of <b>scattering</b>. 散射。")
-    dictated.end()
+    dictation.end()
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
     visits.picture(page, "vue")
 
 
 def test_a_connection_that_breaks_costs_no_text(
-    relay: Relay, dictated: Dictation, visits: Visits, upstream: FakeUpstream
+    site: Site, relay: Relay, dictation: Dictation, visits: Visits
 ) -> None:
     visits.requests_may_fail = True
     page = visits.open(relay.url)
@@ -79,47 +79,41 @@ def test_a_connection_that_breaks_costs_no_text(
     text = ""
     for number in range(3):
         text += f"Piece {number}. "
-        dictated.say(f"Piece {number}. ")
+        dictation.say(f"Piece {number}. ")
         expect(answer).to_have_text(text)
         relay.cut()
-    dictated.end()
+    dictation.end()
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
     expect(answer).to_have_text(text)
-    assert len(upstream.calls) == 1
+    assert len(site.upstream.calls_for("Go on")) == 1
 
 
-def test_the_next_question_goes_into_the_same_conversation(
-    vue: Gunicorn, visits: Visits, upstream: FakeUpstream
-) -> None:
-    upstream.script = speak("One.")
-    page = visits.open(vue.url)
+def test_the_next_question_goes_into_the_same_conversation(site: Site, visits: Visits) -> None:
+    site.upstream.script = speak("One.")
+    page = visits.open(site.url)
     send(page, "First")
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
     send(page, "Second")
     expect(page.locator(".assistant")).to_have_text(["One.", "One."])
-    asked = [each["content"] for each in upstream.call("Second").json["messages"]]
+    asked = [each["content"] for each in site.upstream.call("Second").json["messages"]]
     assert asked == ["First", "One.", "Second"]
 
 
-def test_stop_keeps_what_was_written(
-    vue: Gunicorn, dictated: Dictation, visits: Visits, upstream: FakeUpstream
-) -> None:
-    page = visits.open(vue.url)
+def test_stop_keeps_what_was_written(site: Site, dictation: Dictation, visits: Visits) -> None:
+    page = visits.open(site.url)
     send(page, "Stop me")
-    dictated.say("Begun")
+    dictation.say("Begun")
     expect(page.locator(".assistant")).to_have_text("Begun")
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Send")).to_be_enabled()
     expect(page.locator(".assistant")).to_have_text("Begun")
-    assert upstream.call("Stop me").wait_closed()
+    assert site.upstream.call("Stop me").wait_closed()
 
 
-def test_an_error_is_shown_as_a_sentence(
-    vue: Gunicorn, visits: Visits, upstream: FakeUpstream
-) -> None:
+def test_an_error_is_shown_as_a_sentence(site: Site, visits: Visits) -> None:
     visits.requests_may_fail = True
-    upstream.script = lambda call: call.refuse(429, Retry_After="7")
-    page = visits.open(vue.url)
+    site.upstream.script = lambda call: call.refuse(429, Retry_After="7")
+    page = visits.open(site.url)
     send(page, "Too much")
     expect(page.get_by_role("alert")).to_contain_text("busy")
     expect(page.get_by_role("button", name="Send")).to_be_enabled()

@@ -1,5 +1,6 @@
 """Wherever the chat is mounted, every address that the page and the API name can be followed."""
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -11,10 +12,12 @@ from flask import Flask, url_for
 
 from chatapp import ChatApp
 from tests.client import Client, Stream, joined
-from tests.servers import Gunicorn
-from tests.upstream import FakeUpstream, by_hand
+from tests.sites import Site
+from tests.upstream import by_hand, speak
 
-HOST = """
+HOSTS = """
+import os
+
 from flask import Flask, url_for
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
@@ -23,8 +26,11 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from chatapp import ChatApp
 
 
-def create(prefix, **config):
-    app = Flask(__name__)
+folder = os.environ.pop("CHATAPP_INSTANCE")
+
+
+def create(name, prefix, **config):
+    app = Flask(__name__, instance_path=f"{folder}/{name}")
     app.config.update(config)
     ChatApp(app, url_prefix=prefix)
 
@@ -35,26 +41,58 @@ def create(prefix, **config):
     return app
 
 
-at_root = create(None)
-at_chat = create("/chat")
-deep = create("/a/b/c")
-proxied = create("/chat")
+proxied = create("proxied", "/chat")
 proxied.wsgi_app = ProxyFix(proxied.wsgi_app, x_prefix=1)
-with_root = create("/chat", APPLICATION_ROOT="/shop", SESSION_COOKIE_PATH="/shop")
-dispatched = DispatcherMiddleware(NotFound(), {"/shop/inner": create("/chat")})
+HOSTS = {
+    "root.example": create("root", None),
+    "chat.example": create("chat", "/chat"),
+    "deep.example": create("deep", "/a/b/c"),
+    "proxied.example": proxied,
+    "inner.example": DispatcherMiddleware(NotFound(), {"/shop/inner": create("inner", "/chat")}),
+}
+
+
+def by_name(environ, start_response):
+    return HOSTS[environ["HTTP_HOST"]](environ, start_response)
+
+
+with_root = create("shop", "/chat", APPLICATION_ROOT="/shop", SESSION_COOKIE_PATH="/shop")
 """
 
 
-@pytest.fixture(autouse=True)
-def host(tmp_path: Path) -> None:
-    (tmp_path / "mounted.py").write_text(HOST)
+@pytest.fixture(scope="module")
+def start_hosts(
+    tmp_path_factory: pytest.TempPathFactory, start_site: Callable[..., Site]
+) -> Callable[..., Site]:
+    folder = tmp_path_factory.mktemp("hosts")
+    (folder / "mounted.py").write_text(HOSTS)
+    return functools.partial(start_site, "--pythonpath", str(folder))
+
+
+@pytest.fixture(scope="module")
+def hosts(start_hosts: Callable[..., Site]) -> Site:
+    """Applications with a chat, each at a name of its own."""
+    return start_hosts(app="mounted:by_name")
+
+
+@pytest.fixture(scope="module")
+def alone(start_site: Callable[..., Site]) -> Site:
+    """`wsgi:app` as it is."""
+    return start_site()
+
+
+@pytest.fixture(scope="module")
+def behind_a_proxy(start_site: Callable[..., Site]) -> Site:
+    """`wsgi:app`, told to trust the proxy in front of it."""
+    return start_site(CHATAPP_TRUSTED_PROXIES="1")
 
 
 class Mounted:
     """A chat, reached as a browser does."""
 
-    def __init__(self, server: Gunicorn, mount: str, prefix: str = "", **headers: str) -> None:
-        self.client = Client(server.url)
+    def __init__(self, site: Site, mount: str, prefix: str = "", **headers: str) -> None:
+        self.upstream = site.upstream
+        self.client = Client(site.url)
         self.mount = mount
         self.prefix = prefix
         """What a proxy takes off before it hands the request on."""
@@ -80,8 +118,9 @@ class Mounted:
         return result
 
 
-def walk(mounted: Mounted, upstream: FakeUpstream) -> None:
+def walk(mounted: Mounted) -> None:
     """Be a browser at this chat: each address is used as it was given."""
+    mounted.upstream.script = speak("Hello world.")
     page_url = f"{mounted.mount}/"
     reply = mounted.client.get(mounted.path(page_url), **mounted.headers)
     assert reply.status == 200
@@ -111,11 +150,11 @@ def walk(mounted: Mounted, upstream: FakeUpstream) -> None:
     mounted.body(urls["conversation_page"] + conversation)
     mounted.body(f"{urls['conversations']}/{conversation}")
 
-    upstream.script = by_hand
+    mounted.upstream.script = by_hand
     running = mounted.post(urls["chat"], {"message": "to be stopped"})
     mounted.post(str(running["stop"]))
     assert mounted.follow(str(running["events"])).all()[-1].data["finish_reason"] == "stopped"
-    assert upstream.call("to be stopped").wait_closed()
+    assert mounted.upstream.call("to be stopped").wait_closed()
 
 
 def urls_of(mounted: Mounted, page_url: str) -> dict[str, str]:
@@ -128,70 +167,52 @@ def urls_of(mounted: Mounted, page_url: str) -> dict[str, str]:
     return urls
 
 
-Serve = Callable[..., Gunicorn]
+@pytest.mark.parametrize(("name", "mount"), [("root", ""), ("chat", "/chat"), ("deep", "/a/b/c")])
+def test_in_a_host_application(hosts: Site, name: str, mount: str) -> None:
+    host = f"{name}.example"
+    assert Client(hosts.url).get("/where", Host=host).body.decode() == f"{mount}/"
+    walk(Mounted(hosts, mount, Host=host))
 
 
-@pytest.mark.parametrize(
-    ("app", "mount"), [("at_root", ""), ("at_chat", "/chat"), ("deep", "/a/b/c")]
-)
-def test_in_a_host_application(
-    serve: Serve, upstream: FakeUpstream, tmp_path: Path, app: str, mount: str
-) -> None:
-    server = serve("--pythonpath", str(tmp_path), app=f"mounted:{app}")
-    assert Client(server.url).get("/where").body.decode() == f"{mount}/"
-    walk(Mounted(server, mount), upstream)
-
-
-def test_the_address_without_its_slash_leads_to_the_page(serve: Serve, tmp_path: Path) -> None:
-    server = serve("--pythonpath", str(tmp_path), app="mounted:at_chat")
-    reply = Client(server.url).get("/chat")
+def test_the_address_without_its_slash_leads_to_the_page(hosts: Site) -> None:
+    reply = Client(hosts.url).get("/chat", Host="chat.example")
     assert reply.status == 308
     assert reply.headers["Location"].endswith("/chat/")
 
 
-def test_alone_at_the_root(serve: Serve, upstream: FakeUpstream) -> None:
-    walk(Mounted(serve(), ""), upstream)
+def test_in_a_host_behind_a_proxy_that_strips_the_path(hosts: Site) -> None:
+    walk(Mounted(hosts, "/shop/chat", "/shop", Host="proxied.example", X_Forwarded_Prefix="/shop"))
 
 
-def test_alone_behind_a_proxy_that_strips_the_path(serve: Serve, upstream: FakeUpstream) -> None:
-    server = serve(CHATAPP_TRUSTED_PROXIES="1")
-    walk(Mounted(server, "/ai/chat", "/ai/chat", X_Forwarded_Prefix="/ai/chat"), upstream)
+def test_below_a_dispatcher(hosts: Site) -> None:
+    walk(Mounted(hosts, "/shop/inner/chat", Host="inner.example"))
 
 
-def test_a_prefix_that_nobody_was_told_to_trust_changes_nothing(
-    serve: Serve, upstream: FakeUpstream
-) -> None:
+def test_in_a_host_with_an_application_root(start_hosts: Callable[..., Site]) -> None:
+    """The server knows the root, too, as Flask wants it: gunicorn by SCRIPT_NAME."""
+    site = start_hosts(app="mounted:with_root", SCRIPT_NAME="/shop")
+    walk(Mounted(site, "/shop/chat"))
+
+
+def test_alone_at_the_root(alone: Site) -> None:
+    walk(Mounted(alone, ""))
+
+
+def test_a_prefix_that_nobody_was_told_to_trust_changes_nothing(alone: Site) -> None:
     forged = {"X_Forwarded_Prefix": "/evil", "X_Forwarded_Host": "evil.example"}
-    walk(Mounted(serve(), "", **forged), upstream)
+    walk(Mounted(alone, "", **forged))
 
 
-def test_a_trusted_proxy_is_the_last_one_only(serve: Serve) -> None:
+def test_alone_behind_a_proxy_that_strips_the_path(behind_a_proxy: Site) -> None:
+    walk(Mounted(behind_a_proxy, "/ai/chat", "/ai/chat", X_Forwarded_Prefix="/ai/chat"))
+
+
+def test_a_trusted_proxy_is_the_last_one_only(behind_a_proxy: Site) -> None:
     """What the client itself has sent stands before it, and does not count."""
-    server = serve(CHATAPP_TRUSTED_PROXIES="1")
     headers = {"X_Forwarded_Prefix": "/evil, /ai", "X_Forwarded_Proto": "http, https"}
-    cookie = Client(server.url).get("/", **headers).headers["Set-Cookie"]
+    cookie = Client(behind_a_proxy.url).get("/", **headers).headers["Set-Cookie"]
     assert "Path=/ai/;" in cookie
     assert "Secure" in cookie
-
-
-def test_in_a_host_behind_a_proxy_that_strips_the_path(
-    serve: Serve, upstream: FakeUpstream, tmp_path: Path
-) -> None:
-    server = serve("--pythonpath", str(tmp_path), app="mounted:proxied")
-    walk(Mounted(server, "/shop/chat", "/shop", X_Forwarded_Prefix="/shop"), upstream)
-
-
-def test_below_a_dispatcher(serve: Serve, upstream: FakeUpstream, tmp_path: Path) -> None:
-    server = serve("--pythonpath", str(tmp_path), app="mounted:dispatched")
-    walk(Mounted(server, "/shop/inner/chat"), upstream)
-
-
-def test_in_a_host_with_an_application_root(
-    serve: Serve, upstream: FakeUpstream, tmp_path: Path
-) -> None:
-    """The server knows the root, too, as Flask wants it: gunicorn by SCRIPT_NAME."""
-    server = serve("--pythonpath", str(tmp_path), app="mounted:with_root", SCRIPT_NAME="/shop")
-    walk(Mounted(server, "/shop/chat"), upstream)
 
 
 def test_links_outside_of_a_request_have_the_application_root(

@@ -14,11 +14,18 @@ from flask import Flask, session
 from flask.testing import FlaskClient
 from itsdangerous import Signer, TimestampSigner, URLSafeTimedSerializer
 
+from chatapp import service
 from tests.embedded import MakeHost, asked, host, mounted, refused
 from tests.upstream import FakeUpstream, by_hand
 
 ORIGIN = "https://friend.example"
 NEVER_WAS = "AAAAAAAAAAAAAAAA"
+
+
+@pytest.fixture(autouse=True)
+def nothing_has_just_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not found is not looked for again: there are thousands of them here."""
+    monkeypatch.setattr(service, "JUST_BEGUN", 0.0)
 
 
 @pytest.fixture

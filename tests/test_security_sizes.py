@@ -23,7 +23,7 @@ CODES = {400: {"invalid_request", "unknown_field"}, 404: {"not_found"}, 413: {"b
 GROWTH_MOST = 8 << 20
 """Bytes that a worker may grow by in thousands of hostile requests, as its heap is fragmented. Each
 of them kept would be several times as much."""
-ROUNDS = 12
+ROUNDS = 8
 
 
 @pytest.fixture
@@ -176,18 +176,21 @@ def never_grows(site: Site, round_of: Callable[[Client], None], count: int) -> N
     assert grown < GROWTH_MOST, f"{ROUNDS * count} requests have left {grown >> 10} KB"
 
 
-VISITS = 200
+VISITS = 100
 VISITORS = f"""
 import gc, pathlib, random, sys, tracemalloc
+from chatapp import service
 from tests.embedded import host, mounted
 
+service.JUST_BEGUN = 0.0
 app = host(pathlib.Path(sys.argv[1]))
 mounted(app, sys.argv[2])
 
 def visit():
     visitor, junk = app.test_client(), random.randbytes(200).hex()
     headers = {{"Origin": f"https://{{junk}}", "Last-Event-ID": junk, "User-Agent": junk}}
-    for path in ("", "api/page", "api/models", f"api/answers/{{junk}}", "api/conversations"):
+    answers = f"api/answers/{{junk}}", f"api/answers/{{junk[:16]}}"
+    for path in ("", "api/page", "api/models", *answers, "api/conversations"):
         visitor.get(f"/chat/{{path}}?q={{junk[:100]}}&ticket={{junk}}", headers=headers)
     for body in ({{junk: 1}}, {{"regenerate": junk[:60]}}, {{"message": "a", "model": junk}}):
         visitor.post("/chat/api/chat", json=body)

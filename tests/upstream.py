@@ -30,6 +30,8 @@ class Call:
         self.closed_at = 0.0
         self.over = threading.Event()
         """Set when nothing more is to be said on this call."""
+        self._heads = threading.Lock()
+        self._has_head = False
 
     @property
     def prompt(self) -> str:
@@ -37,13 +39,16 @@ class Call:
         return self.json["messages"][-1]["content"]
 
     def head(self, status: int = 200, **headers: str) -> None:
-        """Status line and headers; the body is chunked."""
+        """Status line and headers, unless they are sent; the body is chunked."""
         lines = [f"HTTP/1.1 {status} X", "Transfer-Encoding: chunked"]
         fields = {"Content-Type": "text/event-stream"} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
         lines += [f"{name}: {value}" for name, value in fields.items()]
-        self.raw("\r\n".join(lines).encode() + b"\r\n\r\n")
+        with self._heads:
+            if not self._has_head:
+                self._has_head = True
+                self.raw("\r\n".join(lines).encode() + b"\r\n\r\n")
 
     def raw(self, data: bytes) -> None:
         self.sock.sendall(data)
@@ -124,7 +129,8 @@ def speak(*texts: str, pause: float = 0.0, reason: str = "stop", usage: bool = T
 
 
 def by_hand(call: Call) -> None:
-    """A script that leaves everything to the test: it finds the call by `FakeUpstream.call`."""
+    """A script that accepts, and leaves the rest to the test, which finds the call by its text."""
+    call.head()
     call.over.wait(60)
 
 
