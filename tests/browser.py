@@ -19,6 +19,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser")
+"""The first has the same engine and no window of its own: half the work."""
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -41,9 +43,9 @@ FAILED_REQUEST = "Failed to load resource"
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser. A machine without one skips the test; under CI that is a failure."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
-        missing = "There is no chromium; install it (Debian: apt-get install chromium)."
+        missing = f"There is no Chromium; install it (Debian: apt-get install {PROGRAMS[0]})."
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)

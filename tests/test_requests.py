@@ -521,14 +521,16 @@ class TestConversations:
         refused(client.get(f"/api/conversations?{query}"), 400, "invalid_request", param)
 
     def test_a_deleted_conversation_is_gone_and_its_answer_stopped(
-        self, client: FlaskClient, upstream: FakeUpstream
+        self, app: Flask, client: FlaskClient, upstream: FakeUpstream
     ) -> None:
+        """For all workers at once, which read what is in the event log."""
         upstream.script = lambda call: (call.head(), call.text("a"), call.wait_closed())
         answer = client.post("/api/chat", json={"message": "long"}).json["answer"]
         url = f"/api/conversations/{answer['conversation_id']}"
         busy = {"message": "more", "conversation_id": answer["conversation_id"]}
         refused(client.post("/api/chat", json=busy), 409, "conflict", None)
         assert client.delete(url).status_code == 204
+        assert app.extensions["chatapp"].service.event_log.find(answer["id"]) is None
         assert poll(upstream.calls[0].closed.is_set)
         assert error_of(client.get(url), 404)
 
