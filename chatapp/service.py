@@ -114,7 +114,7 @@ class Service:
         :raises StorageUnavailable:
         """
         self.begin()
-        if len(answer_id) != ID_LENGTH:
+        if len(answer_id) != ID_LENGTH:  # None has ever been called so.
             return None
         answer = self._known(owner, answer_id)
         if answer is None:
