@@ -1,6 +1,7 @@
 """The embedded model's process: real weights, real processes, real locks."""
 
 import fcntl
+import functools
 import importlib.util
 import json
 import os
@@ -8,10 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from openai import OpenAI
 
 from chatapp import local_model
 from chatapp.local_model import MODEL_ID, LocalModel, LocalModelError, LocalServer
+from tests.upstream import poll
 
 pytestmark = [
     pytest.mark.skipif(
@@ -40,14 +41,7 @@ model = LocalModel(pathlib.Path(sys.argv[1]))
 """
 USE_UNTIL_STDIN_ENDS = USER + "print(*model.ensure(60), flush=True); sys.stdin.read()"
 
-
-def eventually(what: Callable[[], Any]) -> Any:
-    """The first true value of `what`; fails when there is none before the deadline."""
-    deadline = time.monotonic() + DEADLINE
-    while not (value := what()):
-        assert time.monotonic() < deadline, "never came true"
-        time.sleep(0.02)
-    return value
+eventually = functools.partial(poll, timeout=DEADLINE)
 
 
 def processes(folder: Path) -> list[int]:
