@@ -113,9 +113,9 @@ class Service:
 
         :raises StorageUnavailable:
         """
-        self.begin()
-        if len(answer_id) != ID_LENGTH:  # None has ever been called so.
+        if len(answer_id) != ID_LENGTH:  # It names no answer, so there is nothing to wait for.
             return None
+        self.begin()
         answer = self._known(owner, answer_id)
         if answer is None:
             # Somebody else's takes as long as none, lest the time tells that there is one.
@@ -145,6 +145,7 @@ class Service:
             if answer := self.answers.find(answer_id):
                 self.answers.stop(answer)
                 self.answers.discard(answer, NotFound("This conversation was deleted."))
+                # By its next flush, too: one that is under way may put the answer back.
                 self.journal.forget(answer)
             else:
                 self.mirrors.drop(answer_id)

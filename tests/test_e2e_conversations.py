@@ -7,7 +7,7 @@ import pytest
 
 from tests.client import Client, Sent, Stream, joined, parse_all
 from tests.sites import Site, ended
-from tests.upstream import Call, by_hand, poll, speak
+from tests.upstream import Call, by_hand, poll, silent, speak
 
 ORIGIN = "https://app.example"
 
@@ -60,8 +60,8 @@ def test_a_second_question_carries_the_history(site: Site) -> None:
 
 
 def test_a_deleted_conversation_takes_its_answers_with_it(site: Site) -> None:
-    """Also one that is being written, whose upstream is closed."""
-    site.upstream.script = by_hand
+    """Also one that waits for its upstream, which is closed."""
+    site.upstream.script = silent
     client = site.visitor()
     asked = client.ask("delete me")
     conversation = asked["answer"]["conversation_id"]

@@ -120,7 +120,7 @@ class Mounted:
 
 def walk(mounted: Mounted) -> None:
     """Be a browser at this chat: each address is used as it was given."""
-    mounted.upstream.script = speak("Hello world.")
+    mounted.upstream.script = speak("Hello", " world", ".")
     page_url = f"{mounted.mount}/"
     reply = mounted.client.get(mounted.path(page_url), **mounted.headers)
     assert reply.status == 200

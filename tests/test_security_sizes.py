@@ -23,7 +23,7 @@ CODES = {400: {"invalid_request", "unknown_field"}, 404: {"not_found"}, 413: {"b
 GROWTH_MOST = 8 << 20
 """Bytes that a worker may grow by in thousands of hostile requests, as its heap is fragmented. Each
 of them kept would be several times as much."""
-ROUNDS = 8
+ROUNDS = 12
 
 
 @pytest.fixture

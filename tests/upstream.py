@@ -129,8 +129,16 @@ def speak(*texts: str, pause: float = 0.0, reason: str = "stop", usage: bool = T
 
 
 def by_hand(call: Call) -> None:
-    """A script that accepts, and leaves the rest to the test, which finds the call by its text."""
+    """A script that accepts, and leaves the rest to the test, which finds the call by its text.
+
+    The test may come first: what it says begins with `head` all the same.
+    """
     call.head()
+    call.over.wait(60)
+
+
+def silent(call: Call) -> None:
+    """A script that neither accepts nor refuses."""
     call.over.wait(60)
 
 
