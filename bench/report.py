@@ -4,12 +4,15 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 from plots import Bar, Group, bar_chart, number
 from result import Level, Result, Results
 from servers import ALL, output, python
 
 OWN = "chatapp"
+ENOUGH = 3
+"""Rounds from which on the lowest and the highest of them say something."""
 INTRO = """# Benchmarks
 
 What an answer costs on its way through this application and through others, measured side by side
@@ -34,7 +37,8 @@ METHOD = """## What is measured
   warm-up streams to the end of the window, divided by the open streams. The kernel's socket buffers
   are not in it.
 * The figures are medians over up to {rounds} rounds; each goes through its servers in turn. Ratios
-  are made in each round, then their median is taken.
+  are made in each round, then their median is taken; in brackets, the lowest and the highest of
+  three rounds or more.
 * chatapp runs with everything on: decoding, numbered log, its copy in a database (SQLite) for other
   workers, resuming, heartbeat, watch for visitors who go. While tokens are dense it reads its
   upstreams once in 1 to 4 ms, which is most of its added latency. The raw relay passes bytes on
@@ -130,15 +134,21 @@ def _ratios(results: Results, levels: Sequence[Level]) -> list[str]:
     for peer in others:
         cells = []
         for level in levels:
-            ratio = results.ratio(peer, OWN, level)
+            ratios = results.ratios(peer, OWN, level)
             bound = any(results.limited_by_load(each, level) for each in (peer, OWN))
             mark = "†" if bound else _mark(results, peer, level) or _mark(results, OWN, level)
-            cells.append("–" if ratio is None else f"{ratio:.2f}{mark}")
+            cells.append(f"{_middle(ratios)}{mark}" if ratios else "–")
         rows.append([ALL[peer].title, *cells])
     return [
         f"### CPU per event, as a multiple of {OWN}'s\n",
         markdown_table(["", *_names(levels)], rows),
     ]
+
+
+def _middle(ratios: list[float]) -> str:
+    """The median, and between which they were where there are enough to tell."""
+    spread = f" ({ratios[0]:.2f}–{ratios[-1]:.2f})" if len(ratios) >= ENOUGH else ""
+    return f"{median(ratios):.2f}{spread}"
 
 
 def _ceilings(results: Results, folder: Path) -> list[str]:

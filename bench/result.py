@@ -111,15 +111,14 @@ class Results:
         """Whether it was so in most rounds."""
         return (self.median(peer, level, lambda each: each.saturated) or 0) >= 0.5
 
-    def ratio(self, peer: str, other: str, level: Level) -> float | None:
-        """How many times more CPU an event costs in the first, pair by pair in each round."""
+    def ratios(self, peer: str, other: str, level: Level) -> list[float]:
+        """How many times more CPU an event costs in the first, in each round; the lowest first."""
         others = {each.round: each for each in self.of(other, level)}
-        ratios = [
+        return sorted(
             each.cpu_per_event / others[each.round].cpu_per_event
             for each in self.of(peer, level)
             if each.round in others
-        ]
-        return median(ratios) if ratios else None
+        )
 
     def limited_by_load(self, peer: str, level: Level) -> bool:
         """Whether it was so in most rounds."""
