@@ -160,11 +160,13 @@ class Settings:
 
     rate_limit: str | None = option(
         None,
-        "Questions that one owner may ask, as in `20/minute;200/day`; more are `rate_limited`. "
-        "Needs the `limits` extra.",
+        "Questions that one owner may ask, as in `20/minute;200/day`; more are `rate_limited`. As "
+        "many conversations may be made without a question. Needs the `limits` extra.",
     )
     rate_limit_all: str | None = option(
-        None, "Questions that all owners together may ask; needs the `limits` extra, too."
+        None,
+        "Questions that all owners together may ask, and conversations that they may make; needs "
+        "the `limits` extra, too.",
     )
     rate_limit_storage: str = option(
         "memory://",

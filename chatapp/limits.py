@@ -1,9 +1,10 @@
 """How much an owner, and all together, may ask: questions in a time, answers at once, tokens a day.
 
-Questions are counted by the `limits` library, which also drives Flask-Limiter; that itself hooks
-into the request handling of the whole application, which is not ours to change. A window is fixed:
-it begins with an owner's first question and ends all at once, so `Retry-After` is exact. When the
-storage fails, nobody is refused on its account.
+Conversations that are made without a question cost no token, but room: as many may be made as
+questions may be asked, and they are counted apart. Both are counted by the `limits` library, which
+also drives Flask-Limiter; that itself hooks into the request handling of the whole application,
+which is not ours to change. A window is fixed: it begins with an owner's first question and ends
+all at once, so `Retry-After` is exact. When the storage fails, nobody is refused on its account.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .config import Settings
 from .errors import ConfigError, QuotaUsed, RateLimited, TooManyRunning
@@ -37,8 +38,28 @@ STORAGE_PAUSE: Final = 10.0
 """Seconds for which it is not asked after it has failed."""
 KEYS_MOST: Final = 20_000
 """Owners that are counted in memory, where each sweep looks at all of them."""
-YOU: Final = "You have asked as often as is allowed for now."
-ALL: Final = "More is asked here at the moment than this server allows."
+
+
+class Counted(NamedTuple):
+    """A thing that there may be so many of in a time."""
+
+    key: str
+    you: str
+    """What its owner is told who wants more."""
+    all: str
+    """What everybody is told when all together have wanted as much as is allowed."""
+
+
+QUESTIONS: Final = Counted(
+    "",
+    "You have asked as often as is allowed for now.",
+    "More is asked here at the moment than this server allows.",
+)
+CONVERSATIONS: Final = Counted(
+    "conversations:",
+    "You have made as many conversations as are allowed for now.",
+    "More conversations are made here at the moment than this server allows.",
+)
 
 
 class Limits:
@@ -79,7 +100,16 @@ class Limits:
             self._check_running(owner)
             self._check_tokens(owner)
         if self._rates:
-            self._rates.hit(counted_as or owner)
+            self._rates.hit(counted_as or owner, QUESTIONS)
+
+    def check_conversation(self, owner: str, counted_as: str | None = None) -> None:
+        """Admit one more conversation that is made without a question, or raise.
+
+        :param counted_as: as for `check`.
+        :raises RateLimited:
+        """
+        if self._rates:
+            self._rates.hit(counted_as or owner, CONVERSATIONS)
 
     def _check_running(self, owner: str) -> None:
         most = self._settings.max_running_per_owner
@@ -105,7 +135,7 @@ class Limits:
 
 
 class Rates:
-    """Counts the questions of each owner, and of all."""
+    """Counts what each owner, and all, have asked and made."""
 
     def __init__(self, settings: Settings, scope: str) -> None:
         if not available:
@@ -121,8 +151,8 @@ class Rates:
         self._lock = threading.Lock()
         self._trusted_from = 0.0
 
-    def hit(self, owner: str) -> None:
-        """Count a question. One that its owner may not ask does not count for all.
+    def hit(self, owner: str, thing: Counted) -> None:
+        """Count one more. One that its owner may not have does not count for all.
 
         :raises RateLimited:
         """
@@ -132,8 +162,8 @@ class Rates:
         name = hashlib.sha256(owner.encode("utf-8", "replace")).hexdigest()[:32]
         try:
             self._forget_some()
-            self._hit(self._each, YOU, f"owner:{name}")
-            self._hit(self._all, ALL, "all")
+            self._hit(self._each, thing.you, f"{thing.key}owner:{name}")
+            self._hit(self._all, thing.all, f"{thing.key}all")
         except RateLimited:
             raise
         except Exception as error:  # Each storage has errors of its own.

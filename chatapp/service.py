@@ -82,11 +82,11 @@ class Service:
             settings, store, upstream, self.answers, self.mirrors, self.journal, self._writing
         )
         self.leases = Leases(log, self.worker, settings.lease, takeover.adopt, self._owners)
-        limits = Limits(settings, self._running_of, store.ledger.usage_since, chat)
-        self._starter = self._make_starter(upstream, limits)
+        self.limits = Limits(settings, self._running_of, store.ledger.usage_since, chat)
+        self._starter = self._make_starter(upstream)
         self._housekeeping = Background("housekeeping", self._tidy)
 
-    def _make_starter(self, upstream: Upstream, limits: Limits) -> Starter:
+    def _make_starter(self, upstream: Upstream) -> Starter:
         return Starter(
             settings=self._settings,
             store=self._store,
@@ -99,7 +99,7 @@ class Service:
             outbox=self.outbox,
             bookkeeper=self.bookkeeper,
             push=self.push,
-            limits=limits,
+            limits=self.limits,
             writing=self._writing,
         )
 

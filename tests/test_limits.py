@@ -107,6 +107,22 @@ class TestRates:
         one, other = world.limits(scope, **options), world.limits(scope + "2", **options)
         assert (admitted(one, "ann"), admitted(other, "ann")) == (2, 2)
 
+    def test_conversations_are_counted_apart_from_questions(
+        self, world: World, storage: str, scope: str
+    ) -> None:
+        options = {"rate_limit": "2/hour", "rate_limit_all": "3/hour"}
+        limits = world.limits(scope, rate_limit_storage=storage, **options)
+        limits.check_conversation("ann")
+        limits.check_conversation("ann")
+        with pytest.raises(RateLimited, match="as many conversations") as raised:
+            limits.check_conversation("ann")
+        assert raised.value.retry_after is not None
+        assert 0 < raised.value.retry_after <= 3600
+        limits.check_conversation("bob")
+        with pytest.raises(RateLimited, match="More conversations"):
+            limits.check_conversation("cai")
+        assert [admitted(limits, owner) for owner in ("ann", "bob")] == [2, 1]
+
     def test_workers_with_the_same_redis_count_together(
         self, world: World, redis_server: RedisServer, scope: str
     ) -> None:

@@ -254,6 +254,26 @@ class TestLimits:
         codes = [post(app.test_client()).status_code for _ in range(3)]
         assert codes == [202, 202, 429]
 
+    def test_of_conversations_that_are_made_without_a_question(
+        self, make_host: MakeHost, upstream: FakeUpstream
+    ) -> None:
+        app = make_host()
+        mounted(app, upstream.url, rate_limit="2/hour")
+        replies = [app.test_client().post("/chat/api/conversations") for _ in range(3)]
+        assert [each.status_code for each in replies] == [201, 201, 429]
+        assert refused(replies[-1]) == (429, "rate_limited")
+        assert 3500 < int(replies[-1].headers["Retry-After"]) <= 3600
+        assert post(app.test_client()).status_code == 202
+
+    def test_a_conversation_that_is_refused_for_its_body_is_not_counted(
+        self, make_host: MakeHost, upstream: FakeUpstream
+    ) -> None:
+        client = self.client(make_host, upstream, rate_limit="1/hour")
+        for _ in range(2):
+            response = client.post("/chat/api/conversations", json={"titel": "Trains"})
+            assert refused(response) == (400, "unknown_field")
+        assert client.post("/chat/api/conversations").status_code == 201
+
     def test_of_tokens_a_day(self, make_host: MakeHost, upstream: FakeUpstream) -> None:
         most = 2 * USAGE["total_tokens"]
         client = self.client(make_host, upstream, tokens_per_day=most)

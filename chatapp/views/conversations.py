@@ -11,7 +11,7 @@ from ..errors import InvalidRequest
 from ..events import timestamp
 from ..parts import Parts
 from ..store import TITLE_MAX_CHARS, Conversation, Message
-from .identity import owner
+from .identity import counted_as, owner
 from .requests import ID, chat_request, json_body, refuse_unknown, text_field
 
 PAGE_DEFAULT: Final = 50
@@ -56,7 +56,9 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.post("/api/conversations")
     def create_conversation() -> ResponseReturnValue:
-        conversation = store.create(owner(), **body_of("title", "settings"))
+        body = body_of("title", "settings")
+        parts.service.limits.check_conversation(owner(), counted_as())
+        conversation = store.create(owner(), **body)
         publish("created", conversation.id, conversation.title)
         return summary(conversation) | {"settings": conversation.settings}, 201
 
