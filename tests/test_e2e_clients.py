@@ -209,6 +209,19 @@ def test_a_body_of_unknown_length_that_fits_is_taken(strict: Site) -> None:
     assert len(strict.upstream.calls_for("chunk")) == 1
 
 
+@pytest.mark.parametrize(
+    "body", [b"zz\r\n{}\r\n0\r\n\r\n", b"2\r\n{}zz0\r\n\r\n", b"2;\n{}\r\n0\r\n\r\n", b"9\r\n{}"]
+)
+def test_a_body_whose_chunks_are_none_is_the_clients_fault(strict: Site, body: bytes) -> None:
+    head = {"Transfer_Encoding": "chunked", **JSON}
+    with Client(strict.url).send("POST", "/api/chat", **head) as sock:
+        sock.sendall(body)
+        sock.shutdown(socket.SHUT_WR)
+        raw = read_to_end(sock)
+    assert raw.startswith(b"HTTP/1.1 400 "), raw
+    assert b'"invalid_request"' in raw
+
+
 def test_as_many_answers_as_allowed_run_at_once(strict: Site) -> None:
     """One more is refused for now; when one has ended there is room again."""
     client, first = strict.begin(by_hand, "running 1")

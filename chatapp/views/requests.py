@@ -1,6 +1,7 @@
 """What a client sends, checked: each field has its kind and bound, and a fault names its field."""
 
 import json
+import logging
 import re
 from typing import Any, Final
 
@@ -9,8 +10,10 @@ from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestEntityToo
 
 from ..config import Settings
 from ..connections import body_deadline, socket_of
-from ..errors import BodyTooLarge, InvalidRequest, NotJSON, UnknownField
+from ..errors import BodyTooLarge, ChatAppError, InvalidRequest, NotJSON, UnknownField
 from ..starting import ChatRequest
+
+logger = logging.getLogger(__name__)
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
 MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
@@ -28,24 +31,39 @@ def json_body(settings: Settings) -> dict[str, Any]:
     # A form or a plain-text body can be posted from any site; JSON needs that site's permission.
     if not request.is_json:
         raise NotJSON("Send JSON, with the header Content-Type: application/json.")
+    _receive(settings)
+    try:
+        body = request.get_json()
+    except (BadRequest, RecursionError):
+        raise InvalidRequest("The request's body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The request's body must be a JSON object.")
+    return body
+
+
+def _receive(settings: Settings) -> None:
+    """Wait for the whole body, which the request keeps.
+
+    :raises ChatAppError: it is too large, or does not arrive.
+    """
     # One more than allowed: a body of unknown length is cut off there without a word.
     request.max_content_length = settings.body_max_bytes + 1
     try:
         with body_deadline(socket_of(request.environ), settings.body_timeout):
             if len(request.get_data()) > settings.body_max_bytes:
                 raise RequestEntityTooLarge
-            body = request.get_json()
     except RequestEntityTooLarge:
         raise BodyTooLarge(
             f"The request is larger than {settings.body_max_bytes} bytes. Send less."
         ) from None
     except ClientDisconnected:
         raise InvalidRequest("The request's body is shorter than announced.") from None
-    except (BadRequest, RecursionError):
-        raise InvalidRequest("The request's body is not valid JSON.") from None
-    if not isinstance(body, dict):
-        raise InvalidRequest("The request's body must be a JSON object.")
-    return body
+    except ChatAppError:
+        raise
+    except Exception as error:
+        # Each server has errors of its own for chunks that are none, or that break off.
+        logger.warning("a request's body could not be read: %r", error)
+        raise InvalidRequest("The request's body is not sent as HTTP has it.") from None
 
 
 def idempotency_key() -> str | None:
