@@ -259,6 +259,46 @@ export type CreateConversation = (
 
 /** A block of text: `rest` is drawn anew each time, behind the `final` node. */
 export type Inline = { home: HTMLElement; final: ChildNode | null; rest: string };
+/** `isDraft`: what is added is taken back, node by node; those before stay as they are. */
+type Growing = { home: HTMLElement; size: number; isDraft?: boolean };
+/** `held`: its last line. */
+export type TextLeaf = Inline &
+	Growing & { type: "text"; tag: keyof HTMLElementTagNameMap; held: string };
+/** `home`: its last piece. `indent`: the white space before its fence. */
+export type CodeLeaf = Growing & { type: "code"; fence: string; indent: number; isMath?: boolean };
+/** How each column is aligned. */
+export type Columns = ("left" | "center" | "right")[];
+export type TableLeaf = { type: "table"; home: HTMLElement; head: HTMLElement; columns: Columns };
+export type Leaf = TextLeaf | CodeLeaf | TableLeaf;
+/**
+ * @param holder gets the block
+ * @param within the type of the container
+ */
+export type OpenText = (
+	holder: HTMLElement,
+	within: "root" | "quote" | "item",
+	tag: keyof HTMLElementTagNameMap,
+	text: string,
+) => TextLeaf;
+export type OpenCode = (
+	holder: HTMLElement,
+	texts: Texts,
+	fence: string,
+	indent: number,
+	language: string,
+	isMath?: boolean,
+) => CodeLeaf;
+export type Add = (leaf: TextLeaf | CodeLeaf, text: string) => void;
+/** @param open more follows */
+export type DrawLeaf = (leaf: Leaf | null, open: boolean) => void;
+/** @param parent closes the leaf, and makes room for a block */
+export type Underline = (
+	leaf: TextLeaf,
+	line: string,
+	parent: () => HTMLElement,
+) => TableLeaf | null;
+/** @param parent as above */
+export type AddRow = (leaf: TableLeaf, text: string, parent: () => HTMLElement) => TableLeaf;
 /** @param heading the level of `#`, 1 to 6 */
 export type CreateBlocks = (
 	root: HTMLElement,
