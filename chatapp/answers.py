@@ -199,6 +199,8 @@ class Answers:
             if fault is None:
                 self._end(answer, stream, Status.DONE, None)
             elif isinstance(fault, ChatAppError):
+                if fault.seen and not answer.verdict:
+                    logger.warning("answer %s: %s: %s", answer.id, fault.code, fault.seen)
                 self._end(answer, stream, Status.FAILED, fault)
             elif not isinstance(fault, IllegalTransition):  # ended before the upstream accepted
                 logger.error("answer %s failed", answer.id, exc_info=fault)

@@ -1,6 +1,5 @@
 """An answer on its way from the upstream: its bytes in, its pieces out."""
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
@@ -11,8 +10,6 @@ from .chunks import ChunkReader, Piece, ToolCall
 from .errors import ChatAppError, UpstreamCut, UpstreamInvalid, UpstreamTimeout
 from .sse import Decoder, MessageTooLarge
 from .transport import Cancellation, RawBody
-
-logger = logging.getLogger(__name__)
 
 TAIL_SECONDS: Final = 1.0
 """How long an upstream may take, after the answer's last word, to send usage and end the stream."""
@@ -169,13 +166,13 @@ class ChatStream:
         """An answer whose end was told is whole, whatever came of the connection then."""
         if self._reader.finish_reason:
             return
-        if not self._cancellation.cancelled:
-            logger.warning("upstream: broke off: %r", error)
+        kind: type[ChatAppError] = UpstreamCut
+        told = "The connection to the model broke. Ask again."
         if isinstance(error, httpx2.TimeoutException):
-            raise UpstreamTimeout("The model fell silent for too long. Ask again.") from None
-        if isinstance(error, httpx2.DecodingError):
-            raise UpstreamInvalid("The model's server sent something unreadable.") from None
-        raise UpstreamCut("The connection to the model broke. Ask again.") from None
+            kind, told = UpstreamTimeout, "The model fell silent for too long. Ask again."
+        elif isinstance(error, httpx2.DecodingError):
+            kind, told = UpstreamInvalid, "The model's server sent something unreadable."
+        raise kind(told, seen=repr(error)) from None
 
     def _rest(self) -> Iterator[Piece]:
         if not self._complete:
@@ -192,9 +189,13 @@ class ChatStream:
 
     def _endless(self) -> ChatAppError:
         if self._valid:
-            return UpstreamCut("The answer broke off before its end. Ask again.")
+            return UpstreamCut(
+                "The answer broke off before its end. Ask again.",
+                seen="the stream ended without a finish reason",
+            )
         return UpstreamInvalid(
-            "The model's server sent no answer. Try again, or tell whoever runs this site."
+            "The model's server sent no answer. Try again, or tell whoever runs this site.",
+            seen="the stream ended without a chunk",
         )
 
     @property

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from .errors import ChatAppError, UpstreamBusy, UpstreamError, UpstreamInvalid
+from .errors import SEEN_CHARS, ChatAppError, UpstreamBusy, UpstreamError, UpstreamInvalid
 from .events import EventType
 
 Piece = tuple[EventType, str]
@@ -74,6 +74,8 @@ class Chunk(msgspec.Struct, gc=False):
 
 _TEXT, _REASONING = EventType.TEXT, EventType.REASONING
 _decode = msgspec.json.Decoder(Chunk).decode
+NUL: Final = rb"\u0000"
+"""As JSON has it. No text of PostgreSQL's may have it, and all are to read the same."""
 _HIGH_SURROGATE_AT_END: Final = re.compile("[\ud800-\udbff]\\Z")
 
 
@@ -101,7 +103,7 @@ class ChunkReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             self._read_mended(_decode_leniently(data), pieces)
             return
-        if self._half:
+        if self._half or NUL in data:
             self._read_mended(chunk, pieces)
             return
         self._accept(chunk, pieces)
@@ -136,11 +138,12 @@ class ChunkReader:
             self.usage = tokens(chunk.usage)
 
     def _mend(self, kind: EventType, text: str) -> list[Piece]:
-        """Join a surrogate pair that was cut between two chunks."""
+        """Join a surrogate pair that was cut between two chunks, and replace NUL."""
         text = self._half.pop(kind, "") + text
         if _HIGH_SURROGATE_AT_END.search(text):
             self._half[kind], text = text[-1], text[:-1]
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
         return [(kind, text)] if text else []
 
     def _take_fragment(self, fragment: ToolCall) -> None:
@@ -168,7 +171,9 @@ class ChunkReader:
 
     def _finish(self, reason: str) -> None:
         if reason in FAULTS:
-            raise UpstreamError("The model broke the answer off. Ask again.")
+            raise UpstreamError(
+                "The model broke the answer off. Ask again.", seen=f"finish reason {reason!r}"
+            )
         self.finish_reason = FINISH_REASONS.get(reason, "stop")
 
 
@@ -183,7 +188,8 @@ def _decode_leniently(data: bytes) -> Chunk:
         return msgspec.convert(loose, Chunk, strict=False)
     except (AttributeError, TypeError, ValueError, RecursionError, msgspec.ValidationError):
         raise UpstreamInvalid(
-            "The model's server sent something that is not an answer. Try again."
+            "The model's server sent something that is not an answer. Try again.",
+            seen=f"no chunk: {data[:SEEN_CHARS]!r}",
         ) from None
 
 
@@ -206,9 +212,13 @@ def reported(error: Any) -> ChatAppError:
     """The fault that an `error` object in the stream tells of."""
     details = error if isinstance(error, dict) else {}
     kind = f"{details.get('code')} {details.get('type')}"
+    seen = f"reported in the stream: {str(error)[:SEEN_CHARS]!r}"
     if "429" in kind or "rate_limit" in kind or "overloaded" in kind:
-        return UpstreamBusy("The model is busy; try again in a minute.", retry_after=60)
-    return UpstreamError("The model's server reported an error while it was answering. Ask again.")
+        busy = "The model is busy; try again in a minute."
+        return UpstreamBusy(busy, retry_after=60, seen=seen)
+    return UpstreamError(
+        "The model's server reported an error while it was answering. Ask again.", seen=seen
+    )
 
 
 def tokens(usage: Usage) -> dict[str, int]:

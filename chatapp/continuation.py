@@ -131,4 +131,5 @@ def interrupted(error: ChatAppError) -> Interrupted:
     return Interrupted(
         f"This was interrupted, and could not be continued. {error.message}",
         retry_after=error.retry_after,
+        seen=error.seen,
     )

@@ -5,7 +5,10 @@ A message is for the person in front of the page: what happened, and what to do.
 an upstream's raw text, a key or a path.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
+
+SEEN_CHARS: Final = 500
+"""Of what an upstream said of its fault, for the log."""
 
 
 class ChatAppError(Exception):
@@ -21,12 +24,19 @@ class ChatAppError(Exception):
     retryable: ClassVar[bool] = True
 
     def __init__(
-        self, message: str, *, param: str | None = None, retry_after: float | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        seen: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.seen = seen
+        """What there was to see of the fault, for our log alone."""
 
     def fields(self) -> dict[str, Any]:
         """The data of a `failed` event."""

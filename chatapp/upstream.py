@@ -5,15 +5,11 @@ two requests that we repeat were refused by the server, before it did any work, 
 it does not know.
 """
 
-import contextlib
-import email.utils
 import json
 import logging
-import math
 import os
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 import httpx2
@@ -23,17 +19,11 @@ from .chat_stream import ChatStream, Pump
 from .config import Settings
 from .errors import (
     ChatAppError,
-    UpstreamAuth,
-    UpstreamBusy,
-    UpstreamError,
     UpstreamInvalid,
     UpstreamModelNotFound,
-    UpstreamOverloaded,
-    UpstreamRejected,
-    UpstreamTimeout,
     UpstreamUnconfigured,
-    UpstreamUnreachable,
 )
+from .refusals import renamed
 from .transport import Cancellation, current_cancellation
 
 logger = logging.getLogger(__name__)
@@ -137,11 +127,14 @@ class Upstream:
     def _first_listed(self) -> str:
         client = self._client().with_options(timeout=LIST_SECONDS)
         try:
-            with self._errors_renamed(""):
+            with renamed(""):
                 listed = json.loads(client.models.with_raw_response.list().content)
             model = listed["data"][0]["id"]
         except (LookupError, TypeError, ValueError, UpstreamModelNotFound):
             model = None
+        except ChatAppError as error:
+            logger.warning("models: %s: %s", error.code, error.seen)
+            raise
         if not isinstance(model, str):
             raise UpstreamInvalid("The model's server lists no model. Set CHATAPP_MODEL.")
         return model
@@ -168,7 +161,7 @@ class Upstream:
         """
         token = current_cancellation.set(c)
         try:
-            with self._errors_renamed(model):
+            with renamed(model):
                 response = self._ask_twice(model, messages, options)
         finally:
             current_cancellation.reset(token)
@@ -254,28 +247,6 @@ class Upstream:
             return openai.AzureOpenAI(azure_endpoint=settings.azure_endpoint, **common)
         return openai.OpenAI(base_url=base_url, api_key=api_key, **common)
 
-    @contextlib.contextmanager
-    def _errors_renamed(self, model: str) -> Iterator[None]:
-        try:
-            yield
-        except openai.APITimeoutError:
-            raise UpstreamTimeout("The model's server did not answer in time. Try again.") from None
-        except openai.APIConnectionError as error:
-            host = error.request.url.host
-            port = error.request.url.port
-            logger.warning("upstream: no connection to %s:%s: %r", host, port, error.__cause__)
-            raise UpstreamUnreachable(
-                "The model's server can't be reached. Try again in a moment."
-            ) from None
-        except openai.APIStatusError as error:
-            logger.warning("upstream: status %d: %.500r", error.status_code, error.message)
-            raise refusal(error, model) from None
-        except openai.OpenAIError as error:
-            logger.warning("upstream: %r", error)
-            raise UpstreamUnconfigured(
-                "The model's server is not set up completely; our log says what is missing."
-            ) from None
-
 
 def _quirk(error: openai.APIStatusError, request: dict[str, Any]) -> str | None:
     """The parameter that this server refuses though most know it."""
@@ -284,45 +255,3 @@ def _quirk(error: openai.APIStatusError, request: dict[str, Any]) -> str | None:
     if "max_tokens" in request and "max_completion_tokens" in error.message:
         return "max_tokens"
     return None
-
-
-def refusal(error: openai.APIStatusError, model: str) -> ChatAppError:
-    """Ours for an HTTP error of the upstream's."""
-    status, wait = error.status_code, retry_after(error.response.headers)
-    if status in (401, 403):
-        return UpstreamAuth(
-            "The model's server does not accept this server's key. Tell whoever runs this site."
-        )
-    if status == 404:
-        return UpstreamModelNotFound(
-            f"The model's server has no model {model!r}. Choose another one.", param="model"
-        )
-    if status == 429:
-        pause = "in a moment" if wait is None else f"in {max(round(wait), 1)} s"
-        return UpstreamBusy(f"The model is busy; try again {pause}.", retry_after=wait)
-    if status in (408, 504):
-        return UpstreamTimeout("The model's server did not answer in time. Try again.")
-    if status == 503:
-        return UpstreamOverloaded(
-            "The model's server is overloaded or starting. Try again in a moment.", retry_after=wait
-        )
-    if status >= 500:
-        return UpstreamError("The model's server has a fault. Try again in a moment.")
-    return UpstreamRejected(
-        "The model's server refuses this request. A shorter conversation or other options may help."
-    )
-
-
-def retry_after(headers: httpx2.Headers) -> float | None:
-    """Seconds to wait; RFC 9110, 10.2.3: a number of seconds or a date."""
-    given = headers.get("retry-after")
-    if given is None:
-        return None
-    try:
-        seconds = float(given)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(given).timestamp() - time.time()
-        except (TypeError, ValueError):
-            return None
-    return None if math.isnan(seconds) else min(max(seconds, 0.0), 86_400.0)

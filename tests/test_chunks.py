@@ -42,7 +42,8 @@ def read(*chunks: bytes) -> tuple[list[tuple[EventType, str]], ChunkReader]:
         ({"reasoning_content": "r", "reasoning": "r"}, [(REASONING, "r")]),
         ({"reasoning_content": "r", "content": "a"}, [(REASONING, "r"), (TEXT, "a")]),
         ({"refusal": "no"}, [(TEXT, "no")]),
-        ({"content": "\u2028\u0085\0😀"}, [(TEXT, "\u2028\u0085\0😀")]),
+        ({"content": "\u2028\u0085😀"}, [(TEXT, "\u2028\u0085😀")]),
+        ({"content": "a\0b"}, [(TEXT, "a\ufffdb")]),
         (
             {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
             [(TEXT, "ab")],

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.client import Client, Sent, joined
-from tests.sites import Site
+from tests.sites import Site, ended
 from tests.upstream import Call, Script, poll
 
 SECRETS = ("sk-test", "SECRET-DETAIL", "/srv/models", "127.0.0.1", "/v1", "Traceback", "Error(")
@@ -278,3 +278,29 @@ def test_the_log_tells_the_operator_what_the_visitor_does_not_see(site: Site) ->
     site.upstream.script = refusing(500)
     site.visitor().call("POST", "/api/chat", {"message": "for the log"})
     poll(lambda: "status 500" in site.server.log and "SECRET-DETAIL" in site.server.log)
+
+
+def _reports(call: Call) -> None:
+    call.head()
+    call.text("Part")
+    call.event({"error": {"message": "SECRET-FAULT", "code": 500}})
+
+
+def _babbles(call: Call) -> None:
+    call.head()
+    call.text("Part")
+    call.send(b"data: SECRET-NOISE\n\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "detail"), [(_reports, "SECRET-FAULT"), (_babbles, "SECRET-NOISE")]
+)
+def test_the_log_names_the_answer_that_an_upstream_has_failed(
+    site: Site, script: Script, detail: str
+) -> None:
+    client, answer = site.begin(script, f"names {detail}")
+    poll(ended(client, answer))
+    the_id = answer["answer"]["id"]
+    line = next(each for each in site.server.log.splitlines() if detail in each)
+    assert f"answer {the_id}: " in line
+    assert detail not in client.get(f"/api/answers/{the_id}/events").body.decode()

@@ -105,7 +105,7 @@ class TestTexts:
             assert checked(client.get(answer)).json["text"] == joined(events)
             for granularity in ("word", "sentence", "full"):
                 again = checked(client.get(f"{answer}/events?granularity={granularity}"))
-                assert joined(parse_all(again.data)) == text
+                assert joined(parse_all(again.data)) == text.replace("\0", "\ufffd")
             assert upstream.calls[-1].json["messages"][-1]["content"] == text
 
     def test_of_conversations_come_through_or_are_refused(
@@ -195,7 +195,7 @@ class TestTexts:
         events = parse_all(
             checked(client.post("/chat/api/chat", json={"message": "a"}, headers=headers)).data
         )
-        assert joined(events) == payload
+        assert joined(events) == payload.replace("\0", "\ufffd")
         assert events[-1].is_end
         if events[-1].event == "done":
             assert events[-1].data["finish_reason"] in ("stop", "length", "content_filter")

@@ -79,7 +79,7 @@ class TestAnAnswer:
             ([delta(reasoning="r"), delta("stop", content="a")], [(REASONING, "r"), (TEXT, "a")]),
             ([delta(refusal="No."), STOP, DONE], [(TEXT, "No.")]),
             ([delta("tool_calls", tool_calls=[{"index": 0, "function": {}}]), DONE], []),
-            ([delta(content="\u2028\u0085\0"), STOP, DONE], [(TEXT, "\u2028\u0085\0")]),
+            ([delta(content="\u2028\u0085\0"), STOP, DONE], [(TEXT, "\u2028\u0085\ufffd")]),
         ],
         ids=[
             "no choices",
