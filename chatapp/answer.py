@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from .errors import ChatAppError, InternalError
-from .events import PIECES, Event, EventType, event_data, timestamp
+from .events import PIECES, Event, EventType, event_data, start_event
 from .granularity import Splitter
 from .live_log import LiveLog
 
@@ -187,13 +187,7 @@ class Answer:
 
     def start_event(self) -> Event:
         """Event 1."""
-        fields = {
-            "answer_id": self.id,
-            "conversation_id": self.conversation_id,
-            "model": self.model,
-            "created_at": timestamp(self.created_at),
-        }
-        return Event(1, EventType.START, event_data(fields))
+        return start_event(self.id, self.conversation_id, self.model, self.created_at)
 
     def move(self, status: Status, only_from: Status | None = None) -> None:
         """Go on to `status`.

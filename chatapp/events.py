@@ -69,6 +69,19 @@ def event_data(fields: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(fields)
 
 
+def start_event(
+    answer_id: str, conversation_id: str | None, model: str | None, created_at: datetime
+) -> Event:
+    """An answer's event 1."""
+    fields = {
+        "answer_id": answer_id,
+        "conversation_id": conversation_id,
+        "model": model,
+        "created_at": timestamp(created_at),
+    }
+    return Event(1, EventType.START, event_data(fields))
+
+
 def timestamp(moment: datetime) -> str:
     """RFC 3339, in UTC, with milliseconds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -19,7 +19,7 @@ from .errors import Interrupted, NotFound, StorageUnavailable
 from .eventlog import EventLog
 from .events import EventType
 from .hooks import Hooks
-from .journal import Journal
+from .journal import PAUSE_MOST, Journal
 from .leases import Leases, WorkerId
 from .ledger import Closed
 from .limits import Limits
@@ -35,8 +35,8 @@ from .writing import Writing
 
 logger = logging.getLogger(__name__)
 
-JUST_BEGUN: Final = 0.1
-"""Seconds after which every worker can know of an answer that one of them has begun."""
+LOOK_AGAIN: Final = (0.1, 0.2, 0.4)
+"""Seconds between looks for an answer that is not known: it may just have begun elsewhere."""
 TIDY_LEAST: Final = 0.25
 TIDY_MOST: Final = 60.0
 """Seconds between looks at what is too old."""
@@ -117,11 +117,33 @@ class Service:
             return None
         self.begin()
         answer = self._known(owner, answer_id)
-        if answer is None:
+        for pause in LOOK_AGAIN:
+            if answer or self._is_over(owner, answer_id):
+                break
             # Somebody else's takes as long as none, lest the time tells that there is one.
-            time.sleep(JUST_BEGUN)
+            time.sleep(pause)
             answer = self._known(owner, answer_id)
         return answer
+
+    def catch_up(self, answer: Answer, cursor: int) -> None:
+        """Wait until another worker's answer is here as far as its reader has got elsewhere.
+
+        Not longer than the event log may be behind: a cursor can be one that never was.
+        """
+        settings = self._settings
+        behind = max(settings.flush_interval, PAUSE_MOST) + settings.poll_interval
+        deadline = time.monotonic() + 2 * behind
+        while answer.running and answer.log.last < cursor and time.monotonic() < deadline:
+            if not self.is_elsewhere(answer):
+                return
+            time.sleep(settings.poll_interval / 4)
+
+    def _is_over(self, owner: str, answer_id: str) -> bool:
+        """Whether an answer's message is kept, and all of it: no event log has to tell more."""
+        try:
+            return self._store.answer(owner, answer_id).status not in RUNNING
+        except NotFound:
+            return False
 
     def _known(self, owner: str, answer_id: str) -> Answer | None:
         answer = self.answers.find(answer_id) or self.mirrors.find(answer_id)

@@ -32,6 +32,8 @@ def test_readers_that_come_back_land_on_all_workers_and_every_text_is_exact(
     for reader in readers:
         assert reader.finish().event == "done"
         reader.assert_exact(TEXT)
+        # What a worker has not heard of yet, it waits for: nobody's text gets shorter.
+        assert [event for event in reader.events if event.event == "snapshot"] == []
     assert max(reader.connections for reader in readers) > 4
     assert len(cluster.upstream.calls_for("read")) == 4
 
@@ -60,8 +62,8 @@ def test_an_answer_that_has_just_begun_as_a_stream_is_found_by_every_worker(
 ) -> None:
     cluster.scripts["just now"] = speak(*WORDS)
     visitor = cluster.visitor()
-    for _ in range(5):
-        question = {"message": "just now"}
+    alone = {"messages": [{"role": "user", "content": "just now"}]}
+    for question in [{"message": "just now"}, alone] * 3:
         begun = visitor[0].request("POST", "/api/chat", question, Accept="text/event-stream")
         path = f"/api/answers/{begun.headers['X-Answer-Id']}"
         asked = [client.request("GET", path) for client in everywhere(cluster, visitor)]

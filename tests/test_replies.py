@@ -86,6 +86,34 @@ class TestReplies:
         assert client.head("/").status_code == 200
         assert client.head("/api/chat").status_code == 405
 
+    @pytest.mark.parametrize(
+        ("accept", "streams"),
+        [
+            ("text/event-stream;charset=utf-8", True),
+            ("application/json, text/event-stream", True),
+            ("text/event-stream, */*;q=0.1", True),
+            ("text/*", True),
+            ("application/json, text/event-stream;q=0.5", False),
+            ("text/event-stream;q=0, */*", False),
+            ("*/*", False),
+        ],
+    )
+    def test_a_stream_is_for_who_names_it(
+        self, client: FlaskClient, accept: str, streams: bool
+    ) -> None:
+        reply = client.post("/api/chat", json={"message": "Hi"}, headers={"Accept": accept})
+        assert reply.status_code == (200 if streams else 202)
+        assert reply.data
+
+    def test_text_that_a_database_can_not_keep_is_replaced_for_all_alike(
+        self, client: FlaskClient, upstream: FakeUpstream
+    ) -> None:
+        upstream.script = speak("a\0b")
+        answer = ask(client)
+        assert client.get(f"/api/answers/{answer['id']}").json["text"] == "a\ufffdb"
+        kept = client.get(f"/api/conversations/{answer['conversation_id']}").json["messages"]
+        assert kept[-1]["content"] == "a\ufffdb"
+
     def test_an_answer_whose_log_is_gone_is_still_known(
         self, app: Flask, client: FlaskClient
     ) -> None:
@@ -96,8 +124,16 @@ class TestReplies:
         service.answers.discard(service.answers.find(answer), ChatAppError("Forgotten."))
         service.event_log.discard([answer])
         assert client.get(f"/api/answers/{answer}").json == before
-        messages = Decoder().feed(client.get(f"/api/answers/{answer}/events").data)
-        assert [m.event for m in messages] == ["snapshot", "done"]
+        response = client.get(f"/api/answers/{answer}/events")
+        assert "Content-Length" not in response.headers
+        messages = Decoder().feed(response.data)
+        assert [m.event for m in messages] == ["start", "snapshot", "done"]
+        start = json.loads(messages[0].data)
+        assert (start["answer_id"], start["model"]) == (answer, "fake-model")
+        assert start["conversation_id"] == before["conversation_id"]
+        headers = {"Last-Event-ID": "1"}
+        rest = client.get(f"/api/answers/{answer}/events", headers=headers)
+        assert Decoder().feed(rest.data) == messages[1:]
         headers = {"Last-Event-ID": messages[-1].id}
         assert client.get(f"/api/answers/{answer}/events", headers=headers).status_code == 204
         assert client.post(f"/api/answers/{answer}/stop").status_code == 202

@@ -29,6 +29,8 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"message": "half \ud83d"}, "message"),
     ({"message": "a", "messages": [{"role": "user", "content": "a"}]}, "message"),
     ({"message": "a", "regenerate": "x"}, "message"),
+    ({"regenerate": "x", "conversation_id": "y"}, "regenerate"),
+    ({"regenerate": "x", "edit": "y"}, "regenerate"),
     ({"messages": []}, "messages"),
     ({"messages": "a"}, "messages"),
     ({"messages": ["a"]}, "messages"),

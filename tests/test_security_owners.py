@@ -25,7 +25,7 @@ NEVER_WAS = "AAAAAAAAAAAAAAAA"
 @pytest.fixture(autouse=True)
 def nothing_has_just_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not found is not looked for again: there are thousands of them here."""
-    monkeypatch.setattr(service, "JUST_BEGUN", 0.0)
+    monkeypatch.setattr(service, "LOOK_AGAIN", ())
 
 
 @pytest.fixture

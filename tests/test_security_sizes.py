@@ -182,7 +182,7 @@ import gc, pathlib, random, sys, tracemalloc
 from chatapp import service
 from tests.embedded import host, mounted
 
-service.JUST_BEGUN = 0.0
+service.LOOK_AGAIN = ()
 app = host(pathlib.Path(sys.argv[1]))
 mounted(app, sys.argv[2])
 

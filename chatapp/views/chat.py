@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from .. import sse
 from ..answer import RUNNING, Answer
 from ..errors import InvalidRequest, NotFound, StorageUnavailable
-from ..events import Event, EventType, event_data, timestamp
+from ..events import Event, EventType, event_data, start_event, timestamp
 from ..following import Follower
 from ..granularity import Granularity
 from ..parts import Parts
@@ -26,8 +26,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     def start_answer() -> ResponseReturnValue:
         asked = chat_request(json_body(parts.settings), parts.settings)
         granularity = _granularity()
-        replies = ["application/json", "text/event-stream"]
-        streams = request.accept_mimetypes.best_match(replies) == replies[1]
+        streams = _wants_stream()
         key = idempotency_key()
         # Where to find the answer is told to whoever gets no stream: that may be another worker.
         answer = parts.service.start(
@@ -52,22 +51,24 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.get("/api/answers/<answer_id>/events")
     def follow_answer(answer_id: str) -> ResponseReturnValue:
-        reader = reader_of(answer_id)
+        reader, granularity = reader_of(answer_id), _granularity()
         cursor = sse.parse_cursor(
             request.headers.get("Last-Event-ID"), request.args.get("last_event_id")
         )
         if answer := parts.service.find(reader, answer_id):
+            if cursor is not None:
+                parts.service.catch_up(answer, cursor)
             # Asked first: of an answer that is over, no event comes after `last` is read.
             over, last = not answer.running, answer.log.last
             if cursor is not None and cursor > last and not over:
                 cursor = None  # It claims what was not written yet: nobody knows what it has.
             if cursor is not None and cursor >= last and over:
                 return Response(status=204)
-            return _follow(parts, answer, cursor, _granularity())
+            return _follow(parts, answer, cursor, granularity)
         message = _ended(parts.store.answer(reader, answer_id))
         if cursor is not None and cursor >= message.last_event:
             return Response(status=204)
-        return _frames_of_message(message)
+        return _frames_of_message(message, from_the_start=cursor == 0)
 
     @blueprint.post("/api/answers/<answer_id>/stop")
     def stop_answer(answer_id: str) -> ResponseReturnValue:
@@ -77,6 +78,14 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
         message = _ended(parts.store.answer(owner(), answer_id))
         about = {"id": message.id, "conversation_id": message.conversation_id}
         return {"answer": about | {"status": message.status}, **_links(message.id)}, 202
+
+
+def _wants_stream() -> bool:
+    """Whether an event stream is asked for by name, with or without parameters, and before JSON."""
+    best_last = reversed(list(request.accept_mimetypes))
+    accepted = {kind.partition(";")[0].strip().lower(): quality for kind, quality in best_last}
+    stream = accepted.get("text/event-stream", accepted.get("text/*", 0.0))
+    return 0 < stream >= accepted.get("application/json", 0.0)
 
 
 def _granularity() -> Granularity:
@@ -157,12 +166,16 @@ def _ended(message: Message) -> Message:
     return message
 
 
-def _frames_of_message(message: Message) -> Response:
-    """Snapshot and end of an answer whose log is gone."""
+def _frames_of_message(message: Message, *, from_the_start: bool) -> Response:
+    """Snapshot and end of an answer whose log is gone; for who has nothing yet, also its start."""
     text = {"text": message.content, "reasoning": message.reasoning, "status": message.status}
     end = {name: getattr(message, name) for name in ("finish_reason", "usage", "usage_source")}
     last = message.last_event
-    frames = sse.encode(Event(last - 1, EventType.SNAPSHOT, event_data(text)))
+    frames = b""
+    if from_the_start:
+        about = (message.id, message.conversation_id, message.model, message.created_at)
+        frames = sse.encode(start_event(*about))
+    frames += sse.encode(Event(last - 1, EventType.SNAPSHOT, event_data(text)))
     if message.error:
         frames += sse.encode(Event(last, EventType.FAILED, event_data(message.error)))
     else:

@@ -85,6 +85,8 @@ def chat_request(body: dict[str, Any], settings: Settings) -> ChatRequest:
             _READERS[name](parsed, name, value, settings)
     given = [n for n in ("message", "messages") if getattr(parsed, n) is not None]
     if parsed.regenerate is not None and not given:
+        if parsed.conversation_id is not None or parsed.edit is not None:
+            raise InvalidRequest("regenerate names the answer: send it alone.", param="regenerate")
         return parsed
     if len(given) != 1 or parsed.regenerate is not None:
         raise InvalidRequest(

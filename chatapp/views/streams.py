@@ -83,4 +83,5 @@ def forget_parsed(asked: Request) -> None:
 
 def whole(frames: bytes) -> Response:
     """200 and a stream that is complete already."""
-    return Response(sse.RETRY + frames, headers=sse.HEADERS)
+    # No list: Werkzeug would tell its length, and a stream has none.
+    return Response(iter((sse.RETRY + frames,)), headers=sse.HEADERS)
