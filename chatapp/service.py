@@ -133,8 +133,8 @@ class Service:
         settings = self._settings
         behind = max(settings.flush_interval, PAUSE_MOST) + settings.poll_interval
         deadline = time.monotonic() + 2 * behind
-        while answer.running and answer.log.last < cursor and time.monotonic() < deadline:
-            if not self.is_elsewhere(answer):
+        while answer.running and answer.log.last < cursor and self.is_elsewhere(answer):
+            if answer.moved or time.monotonic() > deadline:
                 return
             time.sleep(settings.poll_interval / 4)
 
