@@ -33,6 +33,7 @@ class Gunicorn:
         port: int = 0,
         **env: str,
     ) -> None:
+        self.instance = instance
         clean = {
             name: value
             for name, value in os.environ.items()

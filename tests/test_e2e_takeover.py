@@ -1,8 +1,10 @@
 """A worker that dies or sleeps in the middle of answers: they end, or go on elsewhere, once."""
 
+import contextlib
 import os
 import re
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +51,23 @@ def machine_of(cluster: Cluster, prompt: str) -> int:
     peer = call.sock.getpeername()[1]
     workers = [pid for server in cluster.servers for pid in server.workers]
     return next(pid for pid in workers if peer in local_ports(pid))
+
+
+def put_to_sleep(pid: int, database: Path, answer_id: str) -> None:
+    """Stop a process that has written half of an answer down, and holds no lock of SQLite's."""
+    with contextlib.closing(sqlite3.connect(database, timeout=10.0)) as connection:
+        known = "SELECT 1 FROM chatapp_segments WHERE answer_id = ? AND instr(wire, 'Half')"
+        poll(lambda: connection.execute(known, (answer_id,)).fetchone())
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        with contextlib.closing(sqlite3.connect(database, timeout=1.0)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.rollback()
+                return
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.01)
 
 
 def local_ports(pid: int) -> set[int]:
@@ -145,7 +164,7 @@ def test_sleeping_worker_loses_its_answers_and_doubles_nothing(failing: Cluster)
     poll(lambda: "said" in reader.text)
     reader.close()
     sleeper = machine_of(failing, "asleep")
-    os.kill(sleeper, signal.SIGSTOP)
+    put_to_sleep(sleeper, failing.servers[0].instance / "chat.db", reader.id)
     try:
         poll(lambda: interrupted(failing, reader), 30)
     finally:
