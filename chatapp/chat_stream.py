@@ -153,8 +153,10 @@ class ChatStream:
         """Add the pieces that these bytes complete, up to the end of the stream or to a fault."""
         try:
             messages = self._decoder.feed_data(block)
-        except MessageTooLarge:
-            raise UpstreamInvalid("The model's server sent too much at once. Try again.") from None
+        except MessageTooLarge as error:
+            raise UpstreamInvalid(
+                "The model's server sent too much at once. Try again.", seen=str(error)
+            ) from None
         for data in messages:
             if data == DONE:
                 self._complete = True
@@ -166,13 +168,14 @@ class ChatStream:
         """An answer whose end was told is whole, whatever came of the connection then."""
         if self._reader.finish_reason:
             return
-        kind: type[ChatAppError] = UpstreamCut
-        told = "The connection to the model broke. Ask again."
+        seen = repr(error)
         if isinstance(error, httpx2.TimeoutException):
-            kind, told = UpstreamTimeout, "The model fell silent for too long. Ask again."
-        elif isinstance(error, httpx2.DecodingError):
-            kind, told = UpstreamInvalid, "The model's server sent something unreadable."
-        raise kind(told, seen=repr(error)) from None
+            silent = "The model fell silent for too long. Ask again."
+            raise UpstreamTimeout(silent, seen=seen) from None
+        if isinstance(error, httpx2.DecodingError):
+            unreadable = "The model's server sent something unreadable."
+            raise UpstreamInvalid(unreadable, seen=seen) from None
+        raise UpstreamCut("The connection to the model broke. Ask again.", seen=seen) from None
 
     def _rest(self) -> Iterator[Piece]:
         if not self._complete:

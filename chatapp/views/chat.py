@@ -82,7 +82,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
 
 def _wants_stream() -> bool:
     """Whether an event stream is asked for by name, with or without parameters, and before JSON."""
-    best_last = reversed(list(request.accept_mimetypes))
+    best_last = reversed(request.accept_mimetypes)
     accepted = {kind.partition(";")[0].strip().lower(): quality for kind, quality in best_last}
     stream = accepted.get("text/event-stream", accepted.get("text/*", 0.0))
     return 0 < stream >= accepted.get("application/json", 0.0)
