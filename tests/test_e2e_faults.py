@@ -301,6 +301,6 @@ def test_the_log_names_the_answer_that_an_upstream_has_failed(
     client, answer = site.begin(script, f"names {detail}")
     poll(ended(client, answer))
     the_id = answer["answer"]["id"]
-    line = next(each for each in site.server.log.splitlines() if detail in each)
-    assert f"answer {the_id}: " in line
+    lines = poll(lambda: [each for each in site.server.log.splitlines() if detail in each])
+    assert f"answer {the_id}: " in lines[0]
     assert detail not in client.get(f"/api/answers/{the_id}/events").body.decode()

@@ -58,16 +58,19 @@ def put_to_sleep(pid: int, database: Path, answer_id: str) -> None:
     with contextlib.closing(sqlite3.connect(database, timeout=10.0)) as connection:
         known = "SELECT 1 FROM chatapp_segments WHERE answer_id = ? AND instr(wire, 'Half')"
         poll(lambda: connection.execute(known, (answer_id,)).fetchone())
-    while True:
+
+    def stopped() -> bool:
         os.kill(pid, signal.SIGSTOP)
         with contextlib.closing(sqlite3.connect(database, timeout=1.0)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.rollback()
-                return
             except sqlite3.OperationalError:
                 os.kill(pid, signal.SIGCONT)
-                time.sleep(0.01)
+                return False
+        return True
+
+    poll(stopped)
 
 
 def local_ports(pid: int) -> set[int]:
