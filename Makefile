@@ -8,7 +8,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 # Most tests wait for servers, so there is room for one more than there are cores.
 JOBS := $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 # What depends on the bytes of an upstream; the rest sees the same pieces from either transport.
-ON_BOTH_TRANSPORTS := $(foreach each,answers faults resume stop threads,tests/test_e2e_$(each).py)
+ON_BOTH_TRANSPORTS := $(foreach each,answers faults resume stop threads,tests/e2e/test_$(each).py)
 
 .PHONY: run test lint format bench clean
 

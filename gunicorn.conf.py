@@ -38,13 +38,13 @@ def when_ready(server):
 
 def post_worker_init(worker):
     """The application is loaded, in a patched process."""
-    from chatapp import worker as chat_worker
+    from chatapp import gunicorn_hooks
 
-    chat_worker.attach(worker)
+    gunicorn_hooks.attach(worker)
 
 
 def worker_exit(_server, worker):
     """The last thing in a worker: hold it until its answers are saved."""
-    from chatapp import worker as chat_worker
+    from chatapp import gunicorn_hooks
 
-    chat_worker.finish(worker)
+    gunicorn_hooks.finish(worker)

@@ -10,8 +10,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.browser import chromium
-from tests.markdown_reference import static_server
+from tests.support.browser import chromium
+from tests.support.markdown_reference import static_server
 
 SIZE = 1_000_000
 EVENTS = 20_000

@@ -4,7 +4,6 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from .config import Settings
 from .errors import (
     ChatAppError,
     InternalError,
@@ -15,9 +14,10 @@ from .errors import (
     StopAnswer,
 )
 from .extension import ChatApp, error_response
-from .hooks import AnswerInfo, AnswerRequest, AnswerResult
-from .tool_run import ToolContext
-from .tools import ToolError
+from .generation.hooks import AnswerInfo, AnswerRequest, AnswerResult
+from .generation.tools.executor import ToolContext
+from .generation.tools.registry import ToolError
+from .settings import Settings
 
 __all__ = [
     "AnswerInfo",

@@ -7,7 +7,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from .db import Database
+from .database.database import Database
 from .errors import ChatAppError
 
 NAME: Final = "chatapp"

@@ -10,24 +10,26 @@ from typing import Any, Final, TypeVar, overload
 from flask import Blueprint, Flask, Response, current_app, jsonify
 from werkzeug.exceptions import HTTPException
 
-from . import cli, local_model, owners, pump, worker
-from .blocking import StallWatch
-from .config import Settings
-from .connections import StallGuard, cooperative
-from .db import Database
+from . import cli, gunicorn_hooks
+from .conversations.ledger import Ledger
+from .conversations.store import Store
+from .database.database import Database
+from .delivery.client_connection import StallGuard, cooperative
 from .errors import ChatAppError, ConfigError, InternalError
 from .eventlog import EventLog, open_event_log
-from .hooks import After, Before, Hooks, Piece
-from .ledger import Ledger
-from .parts import Parts
-from .service import Service
-from .store import Store
-from .tickets import Tickets
-from .tools import Tools
-from .transport import FastTransport, StockTransport
-from .upstream import Upstream
-from .views import chat, conversations, identity, operations, page
-from .visitors import Visitors, kept_secret
+from .generation.hooks import After, Before, Hooks, Piece
+from .generation.tools.registry import Tools
+from .identity import owners
+from .identity.tickets import Tickets
+from .identity.visitor_cookie import Visitors, kept_secret
+from .runtime.stall_watch import StallWatch
+from .service.components import Parts
+from .service.service import Service
+from .settings import Settings
+from .upstream import local_model, poller
+from .upstream.client import Upstream
+from .upstream.transport import FastTransport, StockTransport
+from .views import answers, auth, conversations, health, page
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +93,7 @@ class ChatApp:
         watch = StallWatch(settings.hook_stall)
         parts = _assemble(app, settings, self.name, *self._hooks_and_tools(app, settings, watch))
         app.extensions[extension_key(self.name)] = parts
-        worker.register(parts)
+        gunicorn_hooks.register(parts)
         blueprint = _blueprint(app, parts, self.name, lambda: self._log_in, watch)
         app.register_blueprint(blueprint, url_prefix=url_prefix)
         return settings
@@ -206,7 +208,7 @@ def _assemble(app: Flask, settings: Settings, name: str, hooks: Hooks, tools: To
         TRANSPORTS[settings.transport],
         local_model.LocalModel(folder),
         local_model.MODEL_ID if local_model.available() else None,
-        lambda: pump.pump if cooperative() else None,
+        lambda: poller.pump if cooperative() else None,
         local_model.missing(),
     )
     return Parts(
@@ -264,7 +266,7 @@ def _blueprint(
             given = given.hex()
         return given or kept_secret(_folder(app, parts.settings))
 
-    who = identity.Identity(
+    who = auth.Identity(
         chat=name,
         settings=parts.settings,
         log_in=log_in,
@@ -272,8 +274,8 @@ def _blueprint(
         visitors=functools.cache(lambda: Visitors(secret())),
         tickets=functools.cache(lambda: Tickets(secret(), parts.settings.ticket_age, name)),
     )
-    identity.register(blueprint, who)
-    for views in (chat, conversations, page, operations):
+    auth.register(blueprint, who)
+    for views in (answers, conversations, page, health):
         views.register(blueprint, parts)
     blueprint.register_error_handler(ChatAppError, error_response)
     # Written for the operator, who finds it in the log.

@@ -13,8 +13,11 @@ from typing import Any, Final
 
 from flask import Flask
 
-from chatapp import cli, errors, extension, hooks, push, tool_run, tools
-from chatapp.events import EventType
+from chatapp import cli, errors, extension
+from chatapp.answers.events import EventType
+from chatapp.generation import hooks
+from chatapp.generation.tools import executor, registry
+from chatapp.replication import pubsub
 
 DOCS: Final = Path(__file__).parent
 HEAD: Final = """# Reference
@@ -57,10 +60,10 @@ def page() -> str:
         TOOL_TYPES,
         "## What hooks and tools get\n",
         *(fields(hooks, name) for name in ("AnswerRequest", "AnswerInfo", "AnswerResult")),
-        fields(tool_run, "ToolContext"),
+        fields(executor, "ToolContext"),
         "## What they may raise\n",
         *(raised(errors, name) for name in ("Refused", "StopAnswer")),
-        raised(tools, "ToolError"),
+        raised(registry, "ToolError"),
         *events(),
         *codes(),
         *commands(),
@@ -215,8 +218,8 @@ def events() -> Iterator[str]:
     yield "| `event:` | `data:` |\n| --- | --- |"
     for name, data in table("| `event:` | `data:` |").items():
         yield f"| `{name}` | {data[0]} |"
-    refused = ", ".join(f"`{each}`" for each in sorted(push.RESERVED))
-    pattern = push.EVENT_NAME.pattern
+    refused = ", ".join(f"`{each}`" for each in sorted(pubsub.RESERVED))
+    pattern = pubsub.EVENT_NAME.pattern
     yield f"\nYour own names match `{pattern}`. {refused} are the browsers' own.\n"
 
 

@@ -1,9 +1,9 @@
-"""Writes docs/settings.md from `chatapp.config`: `python docs/make_settings.py`."""
+"""Writes docs/settings.md from `chatapp.settings`: `python docs/make_settings.py`."""
 
 from dataclasses import fields
 from pathlib import Path
 
-from chatapp.config import Settings, variable
+from chatapp.settings import Settings, variable
 
 HEAD = """# Settings
 

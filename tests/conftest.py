@@ -7,13 +7,18 @@ from typing import Any
 
 import pytest
 
-from chatapp.background import Background
-from tests.client import Client
-from tests.servers import Gunicorn
-from tests.sites import Site
-from tests.upstream import FakeUpstream
+from chatapp.runtime.background import Background
+from tests.support.client import Client
+from tests.support.gunicorn import Gunicorn
+from tests.support.shared_server import Site
+from tests.support.upstream import FakeUpstream
 
-pytest_plugins = ("tests.databases", "tests.redis_server", "tests.clusters", "tests.pages")
+pytest_plugins = (
+    "tests.support.databases",
+    "tests.support.redis_server",
+    "tests.support.cluster",
+    "tests.support.pages",
+)
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """The event log: every answer's events, kept where all workers can read them."""
 
-from ..db import Database
+from ..database.database import Database
 from ..errors import ConfigError
+from .base import EventLog, Post, Publication, Record, Segment, State, Written
 from .memory import MemoryEventLog
-from .protocol import EventLog, Post, Publication, Record, Segment, State, Written
-from .redis import RedisEventLog
-from .sql import SqlEventLog
+from .redis.backend import RedisEventLog
+from .sql.backend import SqlEventLog
 
 __all__ = [
     "EventLog",

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from .protocol import (
+from .base import (
     ORPHANS_MOST,
     PUBLISHED_MOST,
     READ_MOST,

@@ -5,14 +5,14 @@ from typing import Any, Final
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from ..answer import RUNNING
-from ..config import Settings
+from ..answers.answer import RUNNING
+from ..answers.events import timestamp
+from ..conversations.store import TITLE_MAX_CHARS, Conversation, Message
 from ..errors import InvalidRequest
-from ..events import timestamp
-from ..parts import Parts
-from ..store import TITLE_MAX_CHARS, Conversation, Message
-from .identity import counted_as, owner
-from .requests import ID, chat_request, json_body, refuse_unknown, text_field
+from ..service.components import Parts
+from ..settings import Settings
+from .auth import counted_as, owner
+from .validation import ID, chat_request, json_body, refuse_unknown, text_field
 
 PAGE_DEFAULT: Final = 50
 PAGE_MOST: Final = 200

@@ -9,11 +9,11 @@ from flask import Blueprint, Response, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from ..errors import ChatAppError, UpstreamUnconfigured
-from ..parts import Parts
-from ..push import PushReader
+from ..replication.pubsub import PushReader
+from ..service.components import Parts
 from . import assets
-from .identity import owner
-from .streams import stream
+from .auth import owner
+from .responses import stream
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from chatapp.models import User, db
 from flask import Flask, Response
 from flask_login import LoginManager
 from flask_wtf.csrf import CSRFProtect
 
-from chatapp import ChatApp
-
-from . import views
-from .models import User, db
+from chatapp import ChatApp, views
 
 chat = ChatApp(options={"login_required": True})
 csrf = CSRFProtect()

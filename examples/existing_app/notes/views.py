@@ -1,12 +1,11 @@
 """Sign up, log in, and write notes that nobody else sees."""
 
+from chatapp.models import Note, User, db
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required, login_user, logout_user
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
-
-from .models import Note, User, db
 
 NAME_MOST = 80
 PASSWORD_LEAST = 12

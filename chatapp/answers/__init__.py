@@ -1,0 +1,1 @@
+"""One answer: its life cycle, its numbered events, its log in memory."""

@@ -1,0 +1,275 @@
+"""The life of one answer.
+
+An answer is written by whoever reads its upstream, and by nobody else: a thread, or under gevent
+the hub, piece by piece. Everybody else reads its log. Whoever moves an answer to its last status
+writes its last event; the table below lets only one do so.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, Protocol
+
+from ..errors import ChatAppError, InternalError
+from .events import PIECES, Event, EventType, event_data, start_event
+from .live_log import LiveLog
+from .text.granularity import Splitter
+
+logger = logging.getLogger(__name__)
+
+Pieces = Iterable[tuple[EventType, str]]
+
+ID_LENGTH: Final = 16
+"""Characters of an answer's id: 96 random bits, URL-safe."""
+
+
+class Status(StrEnum):
+    """Where an answer is in its life."""
+
+    PENDING = "pending"
+    STREAMING = "streaming"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+TRANSITIONS: Final = {
+    Status.PENDING: frozenset({Status.STREAMING, Status.FAILED, Status.STOPPED}),
+    Status.STREAMING: frozenset({Status.DONE, Status.FAILED, Status.STOPPED}),
+    Status.DONE: frozenset[Status](),
+    Status.FAILED: frozenset[Status](),
+    Status.STOPPED: frozenset[Status](),
+}
+
+
+RUNNING: Final = frozenset({Status.PENDING, Status.STREAMING})
+"""The statuses of an answer that is not over; all others are last ones."""
+
+
+class IllegalTransition(RuntimeError):
+    """The life-cycle table has no such move. Nothing was changed."""
+
+
+class Moved(RuntimeError):
+    """The answer is another worker's by now, which writes its end."""
+
+
+class Stream(Protocol):
+    """An upstream's answer while it is being sent."""
+
+    finish_reason: str | None
+
+    def copy(
+        self,
+        write: Callable[[Pieces], bool],
+        ended: Callable[[Exception | None], None],
+    ) -> None:
+        """Hand the pieces to `write` as they come, to the end, or until `write` returns False.
+
+        Those that came together are handed on together.
+
+        Then call `ended` with what went wrong on the way: before the return, or later from
+        another thread.
+        """
+
+    def usage(self, text: str) -> tuple[dict[str, int], str]:
+        """Tokens, and who counted them: `provider` or `estimated` (for what `text` tells)."""
+
+    def close(self) -> None: ...
+
+
+class Cancellable(Protocol):
+    """Closes the upstream's socket, whatever is being done with it."""
+
+    def cancel(self) -> None: ...
+
+
+class Reader(Protocol):
+    """Somebody who sleeps until there is news."""
+
+    def ring(self) -> None:
+        """Something has changed."""
+
+    def news(self) -> None:
+        """The log has grown, and nothing else has changed; less work than `ring` for some."""
+
+
+class Answer:
+    """One assistant message while it is written and as long as its log is kept.
+
+    The fields are for reading; the methods move the answer on.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_chars",
+        "_lock",
+        "_max_chars",
+        "_splitters",
+        "accepted",
+        "cancellation",
+        "conversation_id",
+        "created_at",
+        "ended_at",
+        "epoch",
+        "error",
+        "finish_reason",
+        "id",
+        "key",
+        "log",
+        "model",
+        "moved",
+        "owner",
+        "provisional",
+        "readers",
+        "request",
+        "settled",
+        "status",
+        "unread_since",
+        "usage",
+        "usage_source",
+        "verdict",
+    )
+
+    def __init__(
+        self, owner: str, log: LiveLog, max_chars: int, answer_id: str | None = None
+    ) -> None:
+        self.id = answer_id or secrets.token_urlsafe(ID_LENGTH * 3 // 4)
+        self.owner = owner
+        self.key: str | None = None
+        self.conversation_id: str | None = None
+        self.model: str | None = None
+        self.created_at = datetime.now(UTC)
+        self.request: bytes | None = None
+        """What another worker needs to ask on; None where none would."""
+        self.epoch = 1
+        """Grows with each worker that takes the answer over."""
+        self.provisional = False
+        """Whether a refusal would still undo it: then nobody elsewhere may see its end."""
+        self.moved = False
+        """Whether it is no longer written here: its readers find it elsewhere."""
+        self.status = Status.PENDING
+        self.accepted = False
+        """Whether the upstream has begun to answer."""
+        self.log = log
+        self.finish_reason: str | None = None
+        self.usage: dict[str, int] | None = None
+        self.usage_source: str | None = None
+        self.error: ChatAppError | None = None
+        self.ended_at: float | None = None
+        """Monotonic seconds. Set after the last event is in the log: nothing follows."""
+        self.settled = threading.Event()
+        """Set when the upstream has accepted or refused, or the answer is over."""
+        self.readers: set[Reader] = set()
+        self.unread_since = time.monotonic()
+        self._max_chars = max_chars
+        self._chars = 0
+        self._splitters: dict[EventType, Splitter] = {}
+        self._lock = threading.Lock()
+        self.cancellation: Cancellable | None = None
+        self.verdict: tuple[Status, ChatAppError | None] | None = None
+        """How the answer must end, when somebody has decided that."""
+
+    @property
+    def running(self) -> bool:
+        return self.ended_at is None
+
+    @property
+    def shown_status(self) -> Status:
+        """The status as others see it: the last one comes with the last event."""
+        if not self.running:
+            return self.status
+        return Status.STREAMING if self.accepted else Status.PENDING
+
+    def start_event(self) -> Event:
+        """Event 1."""
+        return start_event(self.id, self.conversation_id, self.model, self.created_at)
+
+    def move(self, status: Status, only_from: Status | None = None) -> None:
+        """Go on to `status`.
+
+        :raises IllegalTransition: when the table has no such move, or this is not `only_from`.
+        """
+        with self._lock:
+            if status not in TRANSITIONS[self.status] or only_from not in (None, self.status):
+                raise IllegalTransition(f"answer {self.id}: {self.status} to {status}")
+            self.status = status
+            self.accepted = self.accepted or status is Status.STREAMING
+
+    def write(self, pieces: Pieces) -> bool:
+        """Append pieces and wake the readers once. False when the answer is as long as allowed."""
+        chars, most = self._chars, self._max_chars
+        for kind, text in pieces:
+            splitter = self._splitters.get(kind)
+            if splitter is None:
+                splitter = self._splitters[kind] = Splitter()
+            for part in splitter.split(text[: most - chars]):
+                self.log.append_piece(kind, part)
+            chars += len(text)
+            if chars >= most:
+                break
+        self._chars = chars
+        for reader in tuple(self.readers):
+            reader.news()
+        return chars < most
+
+    def resume(self) -> None:
+        """Get ready to write on where another worker ended."""
+        for kind in PIECES:
+            if text := self.log.text(kind):
+                splitter = self._splitters[kind] = Splitter()
+                splitter.split(text)
+                self._chars += len(text)
+        self.status = Status.PENDING
+
+    def ring(self) -> None:
+        """Wake everybody who waits for news of this answer."""
+        for reader in tuple(self.readers):
+            reader.ring()
+
+    def close(self, save: Callable[["Answer"], None]) -> None:
+        """Save the message, then write the last event: who sees the event can read the message.
+
+        For whoever has just moved the answer to its last status, and nobody else.
+
+        :param save: may raise `Moved`; then nothing is written.
+        """
+        try:
+            save(self)
+        except Moved:
+            return
+        except Exception:
+            logger.exception("answer %s could not be saved", self.id)
+            self.status, self.error = Status.FAILED, InternalError(SAVE_FAILED)
+        if self.error:
+            self.log.append(EventType.FAILED, event_data(self.error.fields()))
+        else:
+            fields = {
+                "finish_reason": self.finish_reason,
+                "usage": self.usage,
+                "usage_source": self.usage_source,
+            }
+            self.log.append(EventType.DONE, event_data(fields))
+        self._splitters.clear()
+        self.ended_at = time.monotonic()
+        self.settled.set()
+        self.ring()
+
+    def halt(self, status: Status, error: ChatAppError | None) -> None:
+        """Decide how the answer must end, and close its upstream; the first decision stands."""
+        with self._lock:
+            self.verdict = self.verdict or (status, error)
+        if self.cancellation:
+            self.cancellation.cancel()
+
+    def snapshot(self) -> tuple[int, dict[str, Any]]:
+        """The whole text so far as a `snapshot` event's data, and the number it reaches to."""
+        number, text, reasoning = self.log.snapshot()
+        return number, {"text": text, "reasoning": reasoning, "status": self.shown_status}
+
+
+SAVE_FAILED: Final = "The answer could not be saved. What was written so far is shown here."

@@ -1,0 +1,285 @@
+"""The answers of this worker: started, found, stopped, and forgotten in time."""
+
+import contextlib
+import functools
+import logging
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import ChatAppError, InternalError, Interrupted, TooManyAnswers
+from ..settings import Settings
+from .answer import Answer, Cancellable, IllegalTransition, Status, Stream
+from .events import EventType
+from .live_log import LiveLog
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED: Final = "The server went down while this was written. Ask again for a new answer."
+
+
+class Answers:
+    """The answers of this worker: those that run, and the ended ones whose log is kept.
+
+    :param save: called with an answer that has ended, before its last event is written.
+    :param retired: called with an answer whose last event is written.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        save: Callable[[Answer], None],
+        retired: Callable[[Answer], None] = lambda _: None,
+    ) -> None:
+        self._settings = settings
+        self._save = save
+        self._retired = retired
+        self._lock = threading.Lock()
+        self._running: dict[str, Answer] = {}
+        self._ended: OrderedDict[str, Answer] = OrderedDict()
+        self._ended_bytes = 0
+        self.ended: Counter[Status] = Counter()
+        """How many have ended since the start, by their last status."""
+        self._nobody_runs = threading.Event()
+        self._nobody_runs.set()
+        self._keeper: threading.Thread | None = None
+        self._leaving = False
+
+    def create(self, owner: str) -> Answer:
+        """A new pending answer.
+
+        :raises TooManyAnswers: as many run as may.
+        """
+        with self._lock:
+            if len(self._running) >= self._settings.max_running:
+                raise TooManyAnswers(
+                    "As many answers are being written as this server allows; try again in 5 s.",
+                    retry_after=5,
+                )
+            log = LiveLog(self._settings.log_max_bytes)
+            answer = Answer(owner, log, self._settings.answer_max_chars)
+            self._running[answer.id] = answer
+            self._nobody_runs.clear()
+        return answer
+
+    def adopt(self, answer: Answer) -> None:
+        """Take in an answer that another worker has begun; it is written here from now on."""
+        answer.resume()
+        with self._lock:
+            self._running[answer.id] = answer
+            self._nobody_runs.clear()
+
+    def discard(self, answer: Answer, error: ChatAppError) -> None:
+        """Forget an answer that never began, or that nobody may read any more.
+
+        Who has joined it gets the error.
+        """
+        self._drop(answer)
+        answer.error = error
+        answer.ended_at = answer.ended_at or time.monotonic()
+        answer.settled.set()
+        answer.ring()
+
+    def hand_over(self, answer: Answer) -> None:
+        """Write no more of an answer that is another worker's; its readers find it there."""
+        answer.moved = True
+        self._drop(answer)
+        answer.halt(Status.FAILED, None)
+        answer.settled.set()
+        answer.ring()
+
+    def fail(self, answer: Answer, error: ChatAppError) -> None:
+        """End an answer that nobody writes."""
+        self.begin(answer)
+        self._halt(answer, Status.FAILED, error)
+
+    def _drop(self, answer: Answer) -> None:
+        with self._lock:
+            self._running.pop(answer.id, None)
+            if self._ended.pop(answer.id, None):
+                self._ended_bytes -= answer.log.size
+            self._note_idle()
+
+    def run(
+        self, answer: Answer, open_stream: Callable[[], Stream], cancellation: Cancellable
+    ) -> None:
+        """Write the answer in a thread of its own.
+
+        :param open_stream: asks the upstream; returns when it has accepted.
+        :param cancellation: makes `open_stream` and the stream end at once.
+        """
+        answer.cancellation = cancellation
+        self.begin(answer)
+        if answer.verdict:
+            self._halt(answer, *answer.verdict)
+            return
+        self._keep_house()
+        name = f"answer-{answer.id}"
+        thread = threading.Thread(
+            target=self._write, args=(answer, open_stream), name=name, daemon=True
+        )
+        thread.start()
+
+    @staticmethod
+    def begin(answer: Answer) -> None:
+        """Write the first event, where it is not written."""
+        if not answer.log.last:
+            answer.log.append(EventType.START, answer.start_event().data)
+
+    def find(self, answer_id: str) -> Answer | None:
+        """An answer by id, of whichever owner."""
+        with self._lock:  # It is in neither while it moves from one to the other.
+            return self._running.get(answer_id) or self._ended.get(answer_id)
+
+    def stop(self, answer: Answer) -> None:
+        """End an answer in whichever phase it is; one that is over stays as it is."""
+        self._halt(answer, Status.STOPPED, None)
+
+    def interrupt(self) -> None:
+        """End all answers as `interrupted`."""
+        for answer in self.written:
+            self._halt(answer, Status.FAILED, Interrupted(INTERRUPTED))
+
+    def leave(self) -> None:
+        """Tell every reader to come back elsewhere."""
+        self._leaving = True
+        for answer in (*self._running.values(), *self._ended.values()):
+            answer.ring()
+
+    def is_leaving(self) -> bool:
+        """Whether this worker goes down, and readers are to come back elsewhere."""
+        return self._leaving
+
+    def join(self, timeout: float) -> bool:
+        """Wait until none runs, at most `timeout` seconds; whether none does."""
+        return self._nobody_runs.wait(timeout)
+
+    @property
+    def written(self) -> tuple[Answer, ...]:
+        """Those that are being written."""
+        return tuple(self._running.values())
+
+    @property
+    def running(self) -> int:
+        """How many are being written."""
+        return len(self._running)
+
+    @property
+    def readers(self) -> int:
+        """How many connections follow one of them."""
+        return sum(len(answer.readers) for answer in tuple(self._running.values()))
+
+    def _halt(self, answer: Answer, status: Status, error: ChatAppError | None) -> None:
+        answer.halt(status, error)
+        if not answer.log.last:
+            return  # `run` comes yet. It writes the first event and then looks for a verdict.
+        # A writer on its way to the upstream may hang there, so then we end the answer here. One
+        # that is streaming feels its socket close, and ends the answer itself.
+        with contextlib.suppress(IllegalTransition):
+            answer.move(status, only_from=Status.PENDING)
+            self._close(answer, status, error)
+            self._retire(answer)
+
+    def _write(self, answer: Answer, open_stream: Callable[[], Stream]) -> None:
+        stream: Stream | None = None
+        try:
+            stream = open_stream()
+            answer.move(Status.STREAMING)
+        except Exception as error:
+            self._finish(answer, stream, error)
+            return
+        answer.settled.set()
+        stream.copy(answer.write, functools.partial(self._finish, answer, stream))
+
+    def _finish(self, answer: Answer, stream: Stream | None, fault: Exception | None) -> None:
+        """The upstream has said its last word, or never said one."""
+        try:
+            if fault is None:
+                self._end(answer, stream, Status.DONE, None)
+            elif isinstance(fault, ChatAppError):
+                if fault.seen and not answer.verdict:
+                    logger.warning("answer %s: %s: %s", answer.id, fault.code, fault.seen)
+                self._end(answer, stream, Status.FAILED, fault)
+            elif not isinstance(fault, IllegalTransition):  # ended before the upstream accepted
+                logger.error("answer %s failed", answer.id, exc_info=fault)
+                message = "Something went wrong on our side. Try again."
+                self._end(answer, stream, Status.FAILED, InternalError(message))
+        finally:
+            try:
+                if stream:
+                    stream.close()
+            finally:
+                if not answer.running:  # else `_halt` is about to close it, and retires it then
+                    self._retire(answer)
+
+    def _end(
+        self, answer: Answer, stream: Stream | None, status: Status, error: ChatAppError | None
+    ) -> None:
+        if answer.moved:
+            return
+        if answer.verdict and status is not Status.DONE:
+            status, error = answer.verdict
+        with contextlib.suppress(IllegalTransition):
+            answer.move(status)
+            if stream:
+                answer.finish_reason = stream.finish_reason
+                answer.usage, answer.usage_source = stream.usage(answer.log.text())
+            self._close(answer, status, error)
+
+    def _close(self, answer: Answer, status: Status, error: ChatAppError | None) -> None:
+        if error:
+            # The answer is kept for long; the frames would keep the whole history with it.
+            error.__traceback__ = error.__context__ = None
+        answer.error = error
+        if status is Status.STOPPED:
+            answer.finish_reason = "stopped"
+        answer.close(self._save)
+        if not answer.running:  # else another worker ends it
+            with self._lock:
+                self.ended[answer.status] += 1
+
+    def _retire(self, answer: Answer) -> None:
+        """Move an answer from the running to the ended ones, and those that are too old out."""
+        with self._lock:
+            if self._running.pop(answer.id, None):
+                self._ended[answer.id] = answer
+                self._ended_bytes += answer.log.size
+            self._note_idle()
+            self._evict()
+        self._retired(answer)
+
+    def _note_idle(self) -> None:
+        if not self._running:
+            self._nobody_runs.set()
+
+    def _evict(self) -> None:
+        settings = self._settings
+        oldest_allowed = time.monotonic() - settings.answer_age
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            too_many = len(self._ended) > settings.answers_kept
+            too_large = self._ended_bytes > settings.logs_max_bytes
+            if not (too_many or too_large or (oldest.ended_at or 0) < oldest_allowed):
+                return
+            del self._ended[oldest.id]
+            self._ended_bytes -= oldest.log.size
+
+    def _keep_house(self) -> None:
+        with self._lock:
+            if self._keeper is None:
+                self._keeper = threading.Thread(target=self._tidy, name="answers", daemon=True)
+                self._keeper.start()
+
+    def _tidy(self) -> None:
+        """Drop what is too old and stop what is abandoned, as long as the worker lives."""
+        wake = threading.Event()
+        while not wake.wait(1.0):
+            with self._lock:
+                self._evict()
+            limit = self._settings.abandon_after
+            oldest_allowed = time.monotonic() - limit
+            for answer in tuple(self._running.values()) if limit else ():
+                if not answer.readers and answer.unread_since < oldest_allowed:
+                    self.stop(answer)

@@ -1,0 +1,1 @@
+"""Where text may be cut: words, sentences, and the granularities made of them."""

@@ -1,0 +1,97 @@
+"""How much of an answer comes in one piece: a token, a word, a sentence or everything.
+
+The writer splits what the model sends so that no word and no sentence ends inside an event. A
+coarser reader then only joins neighbouring events, and every cursor stays one event number, also
+when the granularity changes at a reconnect.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from itertools import pairwise
+from typing import Final
+
+from ..events import PIECES, Event, EventType, piece_data
+from .sentences import SentenceCutter
+from .words import cuts_word, last_word_boundary
+
+_PLAIN: Final = re.compile(" ?[A-Za-z0-9]+").fullmatch
+"""One word, as most tokens are: no boundary in it, and nothing that could end a sentence."""
+
+
+class Granularity(StrEnum):
+    """The values of `?granularity=`."""
+
+    TOKEN = "token"  # noqa: S105 - a piece of text, not a secret
+    WORD = "word"
+    SENTENCE = "sentence"
+    FULL = "full"
+
+
+class Splitter:
+    """The writer's side: cuts the pieces of one text, in order."""
+
+    __slots__ = ("_cutter",)
+
+    def __init__(self) -> None:
+        self._cutter = SentenceCutter()
+
+    def split(self, text: str) -> tuple[str, ...]:
+        """The same text in parts, none empty, no word or sentence ending inside one."""
+        if _PLAIN(text) and self._cutter.take_plain(text):
+            return (text,)
+        cuts = self._cutter.feed(text)
+        word = last_word_boundary(text)
+        if not word and not cuts:
+            return (text,)
+        edges = sorted({0, *cuts, word, len(text)})
+        return tuple(text[a:b] for a, b in pairwise(edges))
+
+
+class Joiner:
+    """A reader's side: events in, the same text in fewer events out.
+
+    :param before: text and reasoning that the reader already has, so that a sentence is known to
+        be one though its reader came in its middle.
+    """
+
+    __slots__ = ("_cutters", "_granularity", "_held", "_texts")
+
+    def __init__(self, granularity: Granularity, before: dict[EventType, str]) -> None:
+        self._granularity = granularity
+        self._held: Event | None = None
+        self._texts: list[str] = []
+        self._cutters = {kind: SentenceCutter() for kind in PIECES}
+        for kind, text in before.items():
+            if text:
+                self._cutters[kind].feed(text)
+
+    def join(self, events: Iterable[Event]) -> Iterator[Event]:
+        """The events that are complete by now; a joined one carries the last one's number."""
+        for event in events:
+            if event.type not in PIECES:
+                yield from self._release()
+                yield event
+                continue
+            text = event.text
+            cuts = self._cuts(event, text)
+            if self._held and (self._held.type is not event.type or 0 in cuts):
+                yield from self._release()
+            self._held = event
+            self._texts.append(text)
+            if len(text) in cuts:
+                yield from self._release()
+
+    def _cuts(self, event: Event, text: str) -> list[int]:
+        """Where a piece ends, before (0) or behind (its length) this event."""
+        if self._granularity is Granularity.SENTENCE:
+            return self._cutters[event.type].feed(text)
+        if self._granularity is Granularity.WORD and self._texts:
+            return [] if cuts_word(self._texts[-1], text) else [0]
+        return []
+
+    def _release(self) -> Iterator[Event]:
+        if self._held:
+            data = self._held.data if len(self._texts) == 1 else piece_data("".join(self._texts))
+            yield self._held._replace(data=data)
+            self._held, self._texts = None, []

@@ -1,0 +1,1 @@
+"""Messages as a tree, in SQL, and the ledger of upstream calls."""

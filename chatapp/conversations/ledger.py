@@ -1,0 +1,125 @@
+"""One entry for each call of the upstream, whatever became of it: what may be billed.
+
+Entries outlive their conversations.
+"""
+
+import itertools
+import secrets
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+
+from ..database.database import Database
+from .tables import calls, micros
+
+PRUNE_SECONDS: Final = 3600.0
+"""How often a process removes what is too old."""
+
+_OPEN: Final = sa.insert(calls)
+_CLOSE: Final = sa.update(calls).where(
+    calls.c.answer_id == sa.bindparam("of_answer"), calls.c.ended_at.is_(None)
+)
+_PRUNE: Final = sa.delete(calls).where(calls.c.started_at < sa.bindparam("before"))
+_SUM: Final = sa.select(sa.func.coalesce(sa.func.sum(calls.c.total_tokens), 0)).where(
+    calls.c.owner == sa.bindparam("owner"), calls.c.started_at >= sa.bindparam("since")
+)
+
+
+class Opened(NamedTuple):
+    """A call that was made."""
+
+    answer_id: str
+    owner: str
+    model: str | None
+    started_at: int
+    """As `micros` gives it."""
+
+
+class Closed(NamedTuple):
+    """What became of an answer's call."""
+
+    answer_id: str
+    outcome: str
+    usage: dict[str, int] | None
+    usage_source: str | None
+    model: str | None = None
+    """Who was asked in the end; None: as was said when the call began."""
+
+
+class Ledger:
+    """The calls of all processes.
+
+    :param max_age: seconds after which an entry goes.
+    """
+
+    def __init__(self, database: Database, max_age: float) -> None:
+        self._database = database
+        self._max_age = max_age
+        self._prune_at = time.monotonic()
+
+    def note(self, entries: Sequence[Opened | Closed]) -> None:
+        """Enter calls that have begun and calls that have ended, in this order.
+
+        :raises StorageUnavailable:
+        """
+
+        def work(connection: sa.Connection) -> None:
+            for kind, group in itertools.groupby(entries, type):
+                if kind is Opened:
+                    connection.execute(_OPEN, [_entry(*each) for each in group])
+                else:
+                    for each in group:
+                        self.closed(connection, *each)
+
+        self._database.run(work)
+
+    def usage_since(self, owner: str, moment: datetime) -> int:
+        """The tokens of an owner's calls that began since then and have ended.
+
+        :raises StorageUnavailable:
+        """
+        given = {"owner": owner, "since": micros(moment)}
+        return int(self._database.run(lambda c: c.scalar(_SUM, given), read_only=True) or 0)
+
+    def closed(
+        self,
+        connection: sa.Connection,
+        answer_id: str,
+        outcome: str,
+        usage: dict[str, int] | None,
+        usage_source: str | None,
+        model: str | None = None,
+    ) -> None:
+        """An answer's open call has ended; in a transaction that has begun."""
+        fields: dict[str, Any] = {
+            "of_answer": answer_id,
+            "ended_at": micros(),
+            "outcome": outcome,
+            "usage": usage,
+            "usage_source": usage_source,
+            "total_tokens": (usage or {}).get("total_tokens", 0),
+        }
+        connection.execute(_CLOSE, fields | ({"model": model} if model else {}))
+        if time.monotonic() >= self._prune_at:
+            self._prune_at = time.monotonic() + PRUNE_SECONDS
+            before = micros() - round(self._max_age * 1_000_000)
+            connection.execute(_PRUNE, {"before": before})
+
+
+def opened(connection: sa.Connection, answer_id: str, owner: str, model: str | None) -> None:
+    """A call is about to be made; in a transaction that has begun."""
+    connection.execute(_OPEN, _entry(answer_id, owner, model, micros()))
+
+
+def _entry(answer_id: str, owner: str, model: str | None, started_at: int) -> dict[str, Any]:
+    return {
+        "id": secrets.token_urlsafe(12),
+        "answer_id": answer_id,
+        "owner": owner,
+        "model": model,
+        "started_at": started_at,
+        "total_tokens": 0,
+    }

@@ -1,0 +1,67 @@
+"""The ledger's entries for answers outside of conversations: many at once, beside the answers."""
+
+import contextlib
+import threading
+from typing import Final
+
+from ..errors import StorageUnavailable
+from ..runtime.background import Background
+from .ledger import Closed, Ledger, Opened
+from .tables import micros
+
+GATHERED_FOR: Final = 0.25
+"""Seconds between writes."""
+
+
+class Bookkeeper:
+    """Enters calls in the ledger, in their order; later, where the database is away."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._entering = threading.Lock()
+        self._entries: list[Opened | Closed] = []
+        self._background = Background("ledger", self._work)
+
+    def call_begins(self, answer_id: str, owner: str, model: str | None) -> None:
+        """The upstream is called for an answer."""
+        self._add(Opened(answer_id, owner, model, micros()))
+
+    def call_goes_on(self, answer_id: str, owner: str, model: str, outcome: str) -> None:
+        """The upstream is called once more; the usage of all calls comes with the last one."""
+        closed = Closed(answer_id, outcome, None, None)
+        self._add(closed, Opened(answer_id, owner, model, micros()))
+
+    def call_ends(self, closed: Closed) -> None:
+        """The answer's last call has ended."""
+        self._add(closed)
+
+    def settle(self, answer_id: str) -> None:
+        """Enter what waits of an answer now, for its end is about to be entered elsewhere."""
+        if any(entry.answer_id == answer_id for entry in tuple(self._entries)):
+            with contextlib.suppress(StorageUnavailable):
+                self._enter()
+
+    def close(self, timeout: float) -> None:
+        """Enter what is left, at most for `timeout` seconds."""
+        self._background.end(timeout)
+        with contextlib.suppress(StorageUnavailable):
+            self._enter()
+
+    def _add(self, *entries: Opened | Closed) -> None:
+        with self._lock:
+            self._entries += entries
+        self._background.begin()
+
+    def _work(self) -> float:
+        self._enter()
+        return GATHERED_FOR
+
+    def _enter(self) -> None:
+        with self._entering:
+            with self._lock:
+                entries = self._entries[:]
+            if entries:
+                self._ledger.note(entries)
+                with self._lock:
+                    del self._entries[: len(entries)]

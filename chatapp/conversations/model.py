@@ -1,0 +1,196 @@
+"""A conversation as a tree of messages; no I/O.
+
+Every message names the one that it follows, and asking again or editing adds a sibling. What is
+shown and sent upstream is the path from the root to the active leaf.
+"""
+
+import itertools
+import re
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ..errors import Conflict, NotFound
+
+TITLE_MAX_CHARS: Final = 80
+OPTIONS: Final = ("temperature", "top_p", "max_tokens", "reasoning_effort")
+QUESTION_SAYS_LITTLE: Final = 15
+"""Characters below which a question alone is no good title."""
+SENTENCE: Final = re.compile(r"[^.!?。！？\n]*[.!?。！？]?")
+
+
+def now() -> datetime:
+    """In UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Message:
+    """One turn. An assistant's message and the answer that writes it share the id.
+
+    The fields have the order of the table's columns.
+    """
+
+    id: str
+    conversation_id: str
+    number: int
+    """Counts up in a conversation, in the order of writing."""
+    parent: str | None
+    role: str
+    content: str = ""
+    reasoning: str = ""
+    status: str = "done"
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: dict[str, int] | None = None
+    usage_source: str | None = None
+    error: dict[str, Any] | None = None
+    last_event: int = 0
+    leaf_before: str | None = None
+    """Of an answer: the conversation's leaf when it was asked for."""
+    opens: bool = False
+    """Of an answer: whether its conversation was made for it."""
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(slots=True, kw_only=True)
+class Conversation:
+    """What belongs together. A list of conversations comes without their messages."""
+
+    id: str
+    owner: str
+    title: str | None
+    draft_title: bool = False
+    """Whether the title came from the question alone, and the first answer may add to it."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    leaf: str | None = None
+    running: str | None = None
+    """The answer that is being written."""
+    created_at: datetime = field(default_factory=now)
+    updated_at: datetime = field(default_factory=now)
+    messages: dict[str, Message] = field(default_factory=dict)
+    """In the order of writing."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What of the settings goes with each request to the upstream."""
+        return {name: self.settings[name] for name in OPTIONS if name in self.settings}
+
+    def path(self, message_id: str | None = None) -> list[Message]:
+        """The messages from the first to this one; None: to the active leaf."""
+        messages = []
+        at = message_id or self.leaf
+        while at is not None:
+            messages.append(self.messages[at])
+            at = self.messages[at].parent
+        return messages[::-1]
+
+    def siblings(self) -> dict[tuple[str | None, str], list[str]]:
+        """For each parent and role, the ids of the messages that are alternatives to each other."""
+        found: dict[tuple[str | None, str], list[str]] = {}
+        for message in self.messages.values():
+            found.setdefault((message.parent, message.role), []).append(message.id)
+        return found
+
+    def newest_below(self, message_id: str) -> str:
+        """The end of the branch that was written last among those through a message.
+
+        :raises NotFound: there is no such message.
+        """
+        self.message(message_id, None, "leaf")
+        below = {message_id}
+        newest = message_id
+        for message in self.messages.values():
+            if message.parent in below:
+                below.add(message.id)
+                newest = message.id
+        return newest
+
+    def message(self, message_id: str, role: str | None, param: str) -> Message:
+        """:raises NotFound: there is none, or not with this role."""
+        message = self.messages.get(message_id)
+        if message is None or role not in (None, message.role):
+            kind = f"{role} message" if role else "message"
+            raise NotFound(f"There is no such {kind} in this conversation.", param=param)
+        return message
+
+    def check_free(self) -> None:
+        """:raises Conflict: an answer is being written."""
+        if self.running is not None:
+            raise Conflict("An answer is still being written here. Wait for it, or stop it.")
+
+    def ask(
+        self, text: str, answer_id: str, edit: str | None, model: str | None
+    ) -> tuple[Message, Message]:
+        """The user's next message, and the answer to it, which is the active leaf now.
+
+        :param edit: the user's message that this one takes the place of.
+        :raises NotFound: there is no such message.
+        """
+        before = self.leaf
+        parent = before if edit is None else self.message(edit, "user", "edit").parent
+        question = self._add(secrets.token_urlsafe(12), parent, "user")
+        question.content = text
+        if self.title is None:
+            self.title = title_of(text)
+            self.draft_title = len(self.title) < QUESTION_SAYS_LITTLE
+        return question, self._add_answer(answer_id, question.id, model, before)
+
+    def ask_again(self, regenerate: str, answer_id: str, model: str | None) -> Message:
+        """An answer beside the answer `regenerate`; it is the active leaf now.
+
+        :raises NotFound: there is no such answer.
+        """
+        before = self.leaf
+        parent = self.message(regenerate, "assistant", "regenerate").parent
+        return self._add_answer(answer_id, parent, model, before)
+
+    def take_back(self, answer_id: str) -> list[str]:
+        """Undo what `ask` or `ask_again` did; the ids of the messages that go."""
+        answer = self.messages.pop(answer_id)
+        gone = [answer_id]
+        if answer.parent is not None and answer.parent not in self._parents():
+            del self.messages[answer.parent]
+            gone.append(answer.parent)
+        self.leaf, self.running = answer.leaf_before, None
+        return gone
+
+    def _parents(self) -> set[str | None]:
+        return {message.parent for message in self.messages.values()}
+
+    def _add_answer(
+        self, answer_id: str, parent: str | None, model: str | None, before: str | None
+    ) -> Message:
+        answer = self._add(answer_id, parent, "assistant")
+        answer.status, answer.model, answer.leaf_before = "pending", model, before
+        self.running = answer_id
+        return answer
+
+    def _add(self, message_id: str, parent: str | None, role: str) -> Message:
+        newest = next(reversed(self.messages.values()), None)
+        message = Message(
+            id=message_id,
+            conversation_id=self.id,
+            number=newest.number + 1 if newest else 1,
+            parent=parent,
+            role=role,
+        )
+        self.messages[message_id] = message
+        self.leaf = message_id
+        self.updated_at = message.created_at
+        return message
+
+
+def title_of(text: str) -> str:
+    """A conversation's title: the beginning of its first question, on one line."""
+    line = " ".join(itertools.islice(text.split(), TITLE_MAX_CHARS))
+    return line if len(line) <= TITLE_MAX_CHARS else line[: TITLE_MAX_CHARS - 1] + "…"
+
+
+def title_of_exchange(question: str, answer: str) -> str:
+    """The title after the first answer: the question, and the answer's first sentence."""
+    plain = answer[: 20 * TITLE_MAX_CHARS].lstrip("#>*-_` \t\r\n")
+    found = SENTENCE.match(plain)
+    sentence = " ".join(found[0].replace("*", "").replace("`", "").split()) if found else ""
+    return title_of(f"{question} – {sentence}") if sentence else question

@@ -1,0 +1,304 @@
+"""Conversations and their messages, in SQL.
+
+Each method is one unit of work: plain data comes out, and no connection is held when it returns.
+"""
+
+import re
+import secrets
+from datetime import datetime
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from ..database.database import Database
+from ..errors import InvalidRequest, NotFound
+from . import queries, transactions
+from .ledger import Ledger
+from .model import TITLE_MAX_CHARS, Conversation, Message, title_of
+from .tables import micros
+
+__all__ = ["TITLE_MAX_CHARS", "Conversation", "Message", "Store", "title_of"]
+
+CURSOR: Final = re.compile(r"([0-9]{1,18})\.([A-Za-z0-9_-]{1,64})", re.ASCII)
+
+
+class Store:
+    """The conversations of all owners. Somebody else's conversation is not found.
+
+    Every method raises `StorageUnavailable` when the database does not do its work.
+
+    :param max_messages: of one conversation, in all its branches.
+    :param max_conversations: of one owner.
+    :param ledger: where the answers' calls are entered.
+    """
+
+    def __init__(
+        self, database: Database, max_messages: int, max_conversations: int, ledger: Ledger
+    ) -> None:
+        self._database = database
+        self._max_messages = max_messages
+        self._max_conversations = max_conversations
+        self.ledger = ledger
+
+    def create(
+        self, owner: str, title: str | None = None, settings: dict[str, Any] | None = None
+    ) -> Conversation:
+        """:raises InvalidRequest: the owner has as many conversations as are kept."""
+        made = Conversation(
+            id=secrets.token_urlsafe(12), owner=owner, title=title, settings=_given(settings or {})
+        )
+        made.updated_at = made.created_at
+
+        def work(connection: sa.Connection) -> Conversation:
+            self._check_room(connection, owner)
+            connection.execute(queries.INSERT, queries.to_row(made))
+            return made
+
+        return self._database.run(work)
+
+    def get(self, owner: str, conversation_id: str) -> Conversation:
+        """:raises NotFound:"""
+
+        def work(connection: sa.Connection) -> Conversation:
+            found = queries.find(connection, queries.FIND, owner, conversation_id)
+            return queries.load_messages(connection, found)
+
+        return self._database.run(work, read_only=True)
+
+    def conversation_of(self, owner: str, answer_id: str) -> Conversation:
+        """The one that an answer is in.
+
+        :raises NotFound:
+        """
+        found = self._database.run(
+            lambda connection: queries.of_message(connection, queries.OF_MESSAGE, answer_id),
+            read_only=True,
+        )
+        if found is None or found.owner != owner:
+            raise NotFound("There is no such answer.")
+        return found
+
+    def page(
+        self, owner: str, cursor: str | None, limit: int, query: str | None = None
+    ) -> tuple[list[Conversation], str | None]:
+        """The owner's conversations, without messages, newest first.
+
+        What nobody touches while somebody goes from page to page appears exactly once.
+
+        :param cursor: the one that the page before gave.
+        :param query: only those that have this text in the title or a message, in any case.
+        :returns: at most `limit`, and the cursor of the next page if there is one.
+        :raises InvalidRequest: a cursor that is none of ours.
+        """
+        before = None
+        if cursor is not None:
+            given = CURSOR.fullmatch(cursor)
+            if given is None:
+                raise InvalidRequest("This cursor was not given by us.", param="cursor")
+            before = int(given[1]), given[2]
+        found = self._database.run(
+            lambda c: queries.page_of(c, owner, before, limit + 1, query), read_only=True
+        )
+        page = found[:limit]
+        last = page[-1] if len(found) > limit else None
+        return page, f"{micros(last.updated_at)}.{last.id}" if last else None
+
+    def change(
+        self,
+        owner: str,
+        conversation_id: str,
+        *,
+        title: str | None = None,
+        leaf: str | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> Conversation:
+        """Rename it, show another branch, set options of its answers.
+
+        :param leaf: a message; the branch through it that was written last is shown.
+        :param settings: the options to set; None removes one.
+        :raises NotFound: no such conversation, or message in it.
+        :raises Conflict: another branch is wanted, and an answer is being written.
+        """
+
+        def work(connection: sa.Connection) -> Conversation:
+            found = queries.find(connection, queries.LOCK, owner, conversation_id)
+            if title is not None:
+                found.title, found.draft_title = title, False
+            if leaf is not None:
+                found.check_free()
+                found.leaf = queries.load_messages(connection, found).newest_below(leaf)
+            found.settings = _given(found.settings | (settings or {}))
+            queries.save(connection, found, "title", "draft_title", "leaf", "settings")
+            return found
+
+        return self._database.run(work)
+
+    def delete(self, owner: str, conversation_id: str) -> list[str]:
+        """Forget a conversation; the ids of its answers.
+
+        :raises NotFound:
+        """
+
+        def work(connection: sa.Connection) -> list[str]:
+            found = queries.find(connection, queries.LOCK, owner, conversation_id)
+            queries.load_messages(connection, found)
+            connection.execute(queries.DELETE, {"the_id": found.id})
+            return [each.id for each in found.messages.values() if each.role == "assistant"]
+
+        return self._database.run(work)
+
+    def delete_all(self, owner: str) -> list[str]:
+        """Forget everything that an owner has; the ids of the answers."""
+        given = {"the_owner": owner}
+
+        def work(connection: sa.Connection) -> list[str]:
+            answers = list(connection.execute(queries.ANSWERS_OF, given).scalars())
+            connection.execute(queries.DELETE_ALL, given)
+            return answers
+
+        return self._database.run(work)
+
+    def ask(
+        self,
+        owner: str,
+        conversation_id: str | None,
+        text: str,
+        answer_id: str,
+        edit: str | None,
+        model: str | None = None,
+        *,
+        default_model: str | None = None,
+    ) -> Conversation:
+        """Add a user's message and the pending answer to it, both or neither.
+
+        :param edit: the user's message that this one takes the place of.
+        :param model: who is asked, which the ledger gets to know; None: the model that the
+            conversation's settings name, or else `default_model`.
+        :raises NotFound: no such conversation or message.
+        :raises InvalidRequest: the conversation is full, or there are as many as are kept.
+        :raises Conflict: an answer is being written in it.
+        """
+
+        def work(connection: sa.Connection) -> Conversation:
+            if conversation_id is None:
+                self._check_room(connection, owner)
+                found = Conversation(id=secrets.token_urlsafe(12), owner=owner, title=None)
+            else:
+                found = queries.find(connection, queries.LOCK, owner, conversation_id)
+                self._check_free(queries.load_messages(connection, found), 2)
+            chosen = model or found.settings.get("model") or default_model
+            question, answer = found.ask(text, answer_id, edit, chosen)
+            if conversation_id is None:
+                answer.opens, found.created_at = True, found.updated_at
+                connection.execute(queries.INSERT, queries.to_row(found))
+            transactions.enter(connection, found, question, answer)
+            return found
+
+        return self._database.run(work)
+
+    def ask_again(
+        self,
+        owner: str,
+        regenerate: str,
+        answer_id: str,
+        model: str | None = None,
+        *,
+        default_model: str | None = None,
+    ) -> Conversation:
+        """Add a pending answer beside the answer `regenerate`; the models are as for `ask`.
+
+        :raises NotFound: no such answer.
+        :raises InvalidRequest: the conversation is full.
+        :raises Conflict: an answer is being written in it.
+        """
+
+        def work(connection: sa.Connection) -> Conversation:
+            found = queries.of_message(connection, queries.LOCK_OF_MESSAGE, regenerate)
+            if found is None or found.owner != owner:
+                raise NotFound("There is no such answer.", param="regenerate")
+            self._check_free(found, 1)
+            chosen = model or found.settings.get("model") or default_model
+            transactions.enter(connection, found, found.ask_again(regenerate, answer_id, chosen))
+            return found
+
+        return self._database.run(work)
+
+    def withdraw(self, answer_id: str) -> str | None:
+        """Take back what `ask` or `ask_again` added: the upstream refused to begin.
+
+        :returns: the id of the conversation, when it went with its only question.
+        """
+
+        def work(connection: sa.Connection) -> str | None:
+            gone = transactions.take_back(connection, answer_id)
+            self.ledger.closed(connection, answer_id, "refused", None, None)
+            return gone
+
+        return self._database.run(work)
+
+    def update(self, answer_id: str, **fields: Any) -> str | None:
+        """Set fields of an assistant's message; one that was deleted meanwhile stays deleted.
+
+        With a `status` that ends the answer its call ends in the ledger, and the conversation is
+        free for the next question. Doing so again changes what is said, and nothing else.
+
+        :returns: the conversation's title, if the answer has added to it.
+        """
+        return self._database.run(
+            lambda connection: transactions.update(connection, self.ledger, answer_id, fields)
+        )
+
+    def answer(self, owner: str, answer_id: str) -> Message:
+        """An assistant's message.
+
+        :raises NotFound:
+        """
+        given = {"the_id": answer_id, "the_owner": owner}
+        if queries.ID.fullmatch(answer_id):
+            found = self._database.run(
+                lambda connection: queries.messages_of(connection.execute(queries.ANSWER, given)),
+                read_only=True,
+            )
+        else:
+            found = {}
+        if not found:
+            raise NotFound("There is no such answer.")
+        return found[answer_id]
+
+    def running_of(self, owner: str) -> int:
+        """In how many of an owner's conversations an answer is being written."""
+        given = {"the_owner": owner}
+        found = self._database.run(lambda c: c.scalar(queries.RUNNING_OF, given), read_only=True)
+        return int(found or 0)
+
+    def unfinished(self, before: datetime, owners: str = "", most: int = 1000) -> list[Message]:
+        """The answers that still run and were begun before that moment, the oldest first.
+
+        One of them that no worker writes holds its conversation until `update` ends it.
+
+        :param owners: how their owners begin.
+        """
+        given = {"before": micros(before), "owners": owners, "size": len(owners), "most": most}
+        return self._database.run(
+            lambda connection: list(
+                queries.messages_of(connection.execute(queries.RUNNING, given)).values()
+            ),
+            read_only=True,
+        )
+
+    def _check_room(self, connection: sa.Connection, owner: str) -> None:
+        kept: int = connection.scalar(queries.COUNT, {"the_owner": owner}) or 0
+        if kept >= self._max_conversations:
+            raise InvalidRequest(
+                f"You have {self._max_conversations} conversations; more are not kept. "
+                "Delete some, then try again."
+            )
+
+    def _check_free(self, conversation: Conversation, more: int) -> None:
+        conversation.check_free()
+        if len(conversation.messages) + more > self._max_messages:
+            raise InvalidRequest("This conversation is full. Start a new one.")
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

@@ -1,0 +1,58 @@
+"""What becomes of a question and its answer, each step inside a transaction that has begun.
+
+Whoever writes takes the conversation's row first, then messages, then the ledger's: nobody waits in
+a ring.
+"""
+
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from . import queries
+from .ledger import Ledger, opened
+from .model import Conversation, Message, title_of_exchange
+
+RUNNING: Final = ("pending", "streaming")
+
+
+def enter(connection: sa.Connection, found: Conversation, *new: Message) -> None:
+    """Write the messages that were added, an answer last, and that the upstream is called."""
+    answer = new[-1]
+    if not answer.opens:
+        queries.save(connection, found, "title", "draft_title", "leaf", "running", "updated_at")
+    connection.execute(queries.INSERT_MESSAGES, [queries.to_row(each) for each in new])
+    opened(connection, answer.id, found.owner, answer.model)
+
+
+def take_back(connection: sa.Connection, answer_id: str) -> str | None:
+    """Remove an answer, and its question with it; the id of the conversation, if that went, too."""
+    found = queries.of_message(connection, queries.LOCK_OF_MESSAGE, answer_id)
+    if found is None or found.leaf != answer_id:
+        return None  # Deleted, or somebody has gone on from here: then all stays.
+    opened_for_it = found.messages[answer_id].opens
+    gone = found.take_back(answer_id)
+    if opened_for_it and not found.messages:
+        connection.execute(queries.DELETE, {"the_id": found.id})
+        return found.id
+    queries.save(connection, found, "leaf", "running")
+    connection.execute(queries.DELETE_MESSAGE, [{"the_id": each} for each in gone])
+    return None
+
+
+def update(
+    connection: sa.Connection, ledger: Ledger, answer_id: str, fields: dict[str, Any]
+) -> str | None:
+    """Write what an answer has become; the conversation's title, if the answer has added to it."""
+    ends = fields.get("status", RUNNING[0]) not in RUNNING
+    freed = connection.execute(queries.RELEASE, {"the_id": answer_id}).first() if ends else None
+    values = queries.to_row(fields) | {"the_id": answer_id}
+    there = connection.execute(queries.CHANGE_ANSWER, values).rowcount
+    title = None
+    if freed and freed.draft_title and there and fields["status"] == "done":
+        title = title_of_exchange(freed.title, fields.get("content", ""))
+        saved = {"the_id": freed.id, "title": queries.clean(title), "draft_title": False}
+        connection.execute(queries.CHANGE, saved)
+    if ends:
+        usage = (fields.get("usage"), fields.get("usage_source"))
+        ledger.closed(connection, answer_id, fields["status"], *usage, fields.get("model"))
+    return title if freed and title != freed.title else None

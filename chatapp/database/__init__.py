@@ -1,0 +1,1 @@
+"""The database: one unit of work, one transaction."""

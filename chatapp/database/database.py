@@ -1,0 +1,211 @@
+"""The database: one unit of work at a time, in a transaction of its own.
+
+A unit of work runs in a native thread of this module's own: a busy or a vanished database then
+stops no greenlet but the one that asked. It must not switch greenlets, for while SQLite waits for a
+lock in C, nobody else of the same thread could release it. Un-patched it runs where it is called.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from ..conversations.tables import metadata
+from ..errors import StorageUnavailable
+from ..runtime.executor import Lane, lane
+from . import migrations
+from .dialects import Dialect, dialect_of
+
+__all__ = ["Database", "metadata"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DRIVER_ERRORS: Final = (exc.DBAPIError, sqlite3.Error)
+NOT_PASSING: Final = (exc.DataError, exc.IntegrityError, exc.ProgrammingError)
+"""Errors that trying again does not help against."""
+UNAVAILABLE: Final = "What is stored here can't be reached at the moment. Try again in 2 s."
+RETRY_SECONDS: Final = 2
+
+
+class Database:
+    """A database, reached by at most `pool` connections of this process.
+
+    The first use connects, and checks the schema. A process that was forked begins anew.
+
+    :param url: as SQLAlchemy has it; `postgres://` and `postgresql://` mean psycopg 3.
+    :param pool: connections. One of SQLite's is for writing, which only one can do at a time; the
+        others read meanwhile.
+    :param migrates: bring the schema up to date at the first use, instead of refusing to work.
+    :raises ConfigError: a URL that is none, or of another database.
+    """
+
+    def __init__(self, url: str, pool: int = 1, *, migrates: bool = False) -> None:
+        self._dialect: Dialect = dialect_of(url)
+        self._size = 1 if self._dialect.single else pool
+        self._migrates = migrates
+        self._lock = threading.Lock()
+        self._pools: _Pools | None = None
+        self._failed_at = -1.0
+
+    def __str__(self) -> str:
+        """The URL, without its password."""
+        return str(self._dialect)
+
+    def run(self, work: Callable[[sa.Connection], T], *, read_only: bool = False) -> T:
+        """What `work` returns, when its transaction is committed.
+
+        What it raises rolls its transaction back.
+
+        :param read_only: `work` writes nothing, so it need not wait for who does.
+        :raises StorageUnavailable: the database can't be reached, or was locked for too long. What
+            has become of the work is then unknown.
+        :raises ConfigError: the schema is not the one that this software needs.
+        """
+        asked_at = time.monotonic()
+        pools = self._pools
+        if pools is None or not pools.ready or pools.pid != os.getpid():
+            pools = self._open(asked_at)
+        pool = pools.reading if read_only else pools.writing
+
+        def unit() -> T:
+            with pool.connection() as connection, connection.begin():
+                self._dialect.begin(connection, read_only)
+                return work(connection)
+
+        return pool.lane.call(lambda: self._guarded(unit, asked_at))
+
+    def check(self) -> None:
+        """:raises ConfigError: the schema is not current; the message says what to do."""
+        self._once(migrations.check, patient=False)
+
+    def migrate(self) -> None:
+        """Bring the schema up to date. Several processes may do so at the same time.
+
+        :raises ConfigError: the schema is of a later version than this software.
+        """
+        self._once(self._migrate, patient=True)
+
+    def close(self) -> None:
+        """Close the connections; the next use opens others."""
+        with self._lock:
+            pools, self._pools = self._pools, None
+        if pools is not None and pools.pid == os.getpid():
+            for pool in {pools.reading, pools.writing}:
+                pool.lane.call(pool.close)
+
+    def _open(self, asked_at: float) -> "_Pools":
+        with self._lock:
+            pools = self._pools
+            if pools is None or pools.pid != os.getpid():
+                pools = self._pools = _Pools(self._dialect, self._size)
+            if not pools.ready:
+                first = pools.writing
+                first.lane.call(lambda: self._guarded(lambda: self._prepare(first), asked_at))
+                pools.ready = True
+            return pools
+
+    def _prepare(self, pool: "_Pool") -> None:
+        with self._dialect.alone(), pool.connection() as connection:
+            if self._migrates:
+                self._migrate(connection)
+            else:
+                migrations.check(connection)
+            connection.rollback()
+
+    def _migrate(self, connection: sa.Connection) -> None:
+        with connection.begin():
+            self._dialect.begin(connection, False)
+            migrations.migrate(connection)
+
+    def _once(self, work: Callable[[sa.Connection], None], *, patient: bool) -> None:
+        """Do something on a connection of its own, whatever the schema is like."""
+
+        def whole() -> None:
+            with self._dialect.alone(), self._dialect.engine(patient=patient).connect() as own:
+                work(own)
+
+        lane(1).call(lambda: self._guarded(whole, time.monotonic()))
+
+    def _guarded(self, work: Callable[[], T], asked_at: float) -> T:
+        """Do it, with drivers' errors as ours.
+
+        Those who waited behind an attempt that failed fail with it: each would wait for a time-out
+        of its own, one after the other.
+        """
+        if asked_at < self._failed_at:
+            raise StorageUnavailable(UNAVAILABLE, retry_after=RETRY_SECONDS)
+        try:
+            return work()
+        except DRIVER_ERRORS as error:
+            if isinstance(error, NOT_PASSING):
+                raise
+            if self._dialect.everywhere(error):
+                self._failed_at = time.monotonic()
+            logger.warning("the database does not do its work: %s", _cause(error))
+            raise StorageUnavailable(UNAVAILABLE, retry_after=RETRY_SECONDS) from error
+
+
+class _Pools:
+    """The connections of one process."""
+
+    def __init__(self, dialect: Dialect, size: int) -> None:
+        self.pid = os.getpid()
+        self.ready = False
+        self.writing = self.reading = _Pool(dialect, dialect.writers or size)
+        if dialect.writers and size > dialect.writers:
+            self.reading = _Pool(dialect, size - dialect.writers)
+
+
+class _Pool:
+    """Connections, one for each of the lane's threads; nobody else takes them."""
+
+    def __init__(self, dialect: Dialect, width: int) -> None:
+        self.lane: Lane = lane(width)
+        self._dialect = dialect
+        self._engine = dialect.engine()
+        self._idle: list[sa.Connection] = []
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[sa.Connection]:
+        """One that nobody uses. After a driver's error it is not used again."""
+        connection = self._take()
+        try:
+            yield connection
+        except DRIVER_ERRORS as error:
+            if isinstance(error, NOT_PASSING):
+                self._idle.append(connection)
+            else:
+                connection.invalidate()
+                connection.close()
+            raise
+        except BaseException:
+            self._idle.append(connection)
+            raise
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self) -> sa.Connection:
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            return self._engine.connect()
+        if not self._dialect.alive(connection):
+            connection.invalidate()
+        return connection
+
+
+def _cause(error: Exception) -> str:
+    """What the driver said, on one line, without the statement and its values."""
+    return " ".join(str(getattr(error, "orig", error)).split())

@@ -1,0 +1,1 @@
+"""From an answer's log to one client's socket."""

@@ -1,0 +1,260 @@
+"""One reader of an answer's log, as a synchronous generator of wire bytes."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from typing import Protocol
+
+from ..answers import sse
+from ..answers.answer import Answer, Reader
+from ..answers.events import PIECES, Event, EventType, event_data
+from ..answers.text.granularity import Granularity, Joiner
+from .client_connection import MOST_AT_ONCE
+
+
+class Bell:
+    """Wakes one sleeper. Rung while nobody sleeps, it lets the next sleep end at once."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """From any thread; never blocks."""
+        if self._lock.locked():
+            try:
+                self._lock.release()
+            except RuntimeError:  # another thread was faster
+                return
+
+    news = ring
+
+    def wait(self, timeout: float, pass_on: object = None) -> bool:  # noqa: ARG002 - `Sleeper`'s
+        """Sleep until rung, at most `timeout` seconds; whether it was rung."""
+        return self._lock.acquire(timeout=max(timeout, 0.0))
+
+
+class Sleeper(Reader, Protocol):
+    """What a reader sleeps on: a `Bell`, or what does the same cheaper."""
+
+    def wait(self, timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
+        """As `Bell.wait`.
+
+        :param pass_on: may be called instead of ending the sleep for `news`, by whoever has them;
+            whether the sleeper can sleep on.
+        """
+
+
+class Presence(Protocol):
+    """The connection that a stream is written to."""
+
+    gone: bool
+    """Whether the client has closed it."""
+    direct: bool
+    """Whether `pass_on` may be used."""
+
+    def begin_write(self, block: bytes) -> None:
+        """The server is about to get these bytes, and to wait until the client takes them."""
+
+    def end_write(self) -> None:
+        """The client has taken them."""
+
+    def pass_on(self, data: bytes) -> bool:
+        """Write past the server what it would get next, without waiting; whether all has left.
+
+        What has not is for `flush`.
+        """
+
+    def flush(self) -> None:
+        """Write what `pass_on` has left, and wait until the client takes it.
+
+        :raises OSError: the client has gone.
+        """
+
+    def end(self) -> None:
+        """The server gets no more, and has the last bytes of the response to write yet."""
+
+
+class Follower:
+    """One client's view of an answer's log; a `Feed`.
+
+    :param cursor: the last event that the client has; None: nobody knows.
+    :param leaving: whether the worker goes down.
+    """
+
+    __slots__ = ("_answer", "_cursor", "_granularity", "_joiner", "_leaving", "_lost")
+
+    def __init__(
+        self,
+        answer: Answer,
+        cursor: int | None,
+        granularity: Granularity,
+        leaving: Callable[[], bool],
+    ) -> None:
+        self._leaving = leaving
+        self._answer = answer
+        self._granularity = granularity
+        self._joiner: Joiner | None = None
+        self._cursor = 0 if cursor is None else cursor
+        self._lost = cursor is None
+        if not self._lost and granularity is not Granularity.TOKEN and self._reachable:
+            with contextlib.suppress(LookupError):  # Trimmed meanwhile: `read` gives a snapshot.
+                self._joiner = Joiner(granularity, self._text_before())
+
+    @property
+    def over(self) -> bool:
+        return self._answer.ended_at is not None
+
+    def leaving(self) -> bool:
+        return self._answer.moved or self._leaving()
+
+    def enter(self, bell: Reader) -> None:
+        self._answer.readers.add(bell)
+
+    def exit(self, bell: Reader) -> None:
+        # In this order: whoever sees no reader must see since when.
+        self._answer.unread_since = time.monotonic()
+        self._answer.readers.discard(bell)
+
+    def read(self) -> bytes:
+        """What the client has to get now; empty when there is nothing new."""
+        if self._lost:
+            return self._snapshot()
+        try:
+            if self._joiner is None:
+                data, self._cursor = self._answer.log.read(self._cursor)
+                return data
+            return self._read_joined(self._joiner)
+        except LookupError:  # The log does not reach back to the cursor.
+            return self._snapshot()
+
+    def _read_joined(self, joiner: Joiner) -> bytes:
+        events = self._answer.log.events(self._cursor)
+        if not events:
+            return b""
+        self._cursor = events[-1].number
+        return b"".join(sse.encode(event) for event in joiner.join(events))
+
+    @property
+    def _reachable(self) -> bool:
+        return self._answer.log.reaches(self._cursor)
+
+    def _snapshot(self) -> bytes:
+        """All text so far: loss of detail is announced, never hidden."""
+        number, fields = self._answer.snapshot()
+        from_the_start = not self._lost and self._cursor == 0
+        if self._answer.log.ends_at(number):
+            # The last event is no text. It follows under its own number, so that the client sees
+            # an end, and a cursor at the snapshot has something to wait for.
+            number -= 1
+        self._lost, self._cursor = False, number
+        if self._granularity is not Granularity.TOKEN:
+            before = {EventType.TEXT: fields["text"], EventType.REASONING: fields["reasoning"]}
+            self._joiner = Joiner(self._granularity, before)
+        snapshot = sse.encode(Event(number, EventType.SNAPSHOT, event_data(fields)))
+        return sse.encode(self._answer.start_event()) + snapshot if from_the_start else snapshot
+
+    def _text_before(self) -> dict[EventType, str]:
+        """The text and the reasoning up to the cursor."""
+        if not self._cursor:
+            return {}
+        log = self._answer.log
+        number, text, reasoning = log.snapshot()
+        before = {EventType.TEXT: text, EventType.REASONING: reasoning}
+        later = log.events(self._cursor, number)
+        for kind in PIECES:
+            size = sum(len(event.text) for event in later if event.type is kind)
+            before[kind] = before[kind][: len(before[kind]) - size]
+        return before
+
+
+class Feed(Protocol):
+    """A log, seen from one reader's cursor."""
+
+    @property
+    def over(self) -> bool:
+        """Whether `read` has nothing more to come, once it is empty."""
+
+    def leaving(self) -> bool:
+        """Whether the reader is to come back elsewhere."""
+
+    def read(self) -> bytes:
+        """What is new, as wire bytes; empty when nothing is."""
+
+    def enter(self, bell: Reader) -> None:
+        """Ring this bell for news from now on."""
+
+    def exit(self, bell: Reader) -> None:
+        """No longer."""
+
+
+def follow(
+    feed: Feed, presence: Presence, bell: Sleeper, heartbeat: float
+) -> Generator[bytes, None, None]:
+    """What one client gets, to the end of the feed.
+
+    Returns when the feed is over or leaving, or the client is gone. The log is read by cursor, so a
+    wake-up that comes too early or twice does no harm. Where the connection allows it, what comes
+    while the generator sleeps is written by whoever brings it, and the generator sleeps on.
+
+    :param heartbeat: seconds of silence after which a comment is sent.
+    """
+    out = _Output(feed, presence)
+    feed.enter(bell)
+    try:
+        data = sse.RETRY
+        while True:
+            # Asked before reading: what came between the two rings the bell.
+            over = feed.over
+            data += feed.read()
+            yield from out.write(data)
+            if not data and (over or presence.gone):
+                return
+            if not over and feed.leaving():
+                yield from out.write(sse.COME_BACK)
+                return
+            data = b"" if over or out.sleep(bell, heartbeat) else sse.KEEP_ALIVE
+            presence.flush()
+    finally:
+        presence.end()
+        feed.exit(bell)
+
+
+class _Output:
+    """What a client is sent, and since when nothing."""
+
+    __slots__ = ("_feed", "_presence", "_silent_from")
+
+    def __init__(self, feed: Feed, presence: Presence) -> None:
+        self._feed = feed
+        self._presence = presence
+        self._silent_from = 0.0
+        """Monotonic seconds."""
+
+    def write(self, data: bytes) -> Iterator[bytes]:
+        """Yield as many bytes at a time as a client is given time for."""
+        for at in range(0, len(data), MOST_AT_ONCE):
+            block = data[at : at + MOST_AT_ONCE]
+            self._presence.begin_write(block)
+            yield block
+            self._presence.end_write()
+            self._silent_from = time.monotonic()
+
+    def pass_on(self) -> bool:
+        """Write what is new while the generator sleeps; whether it can sleep on."""
+        data = self._feed.read()
+        if not data:
+            return True
+        self._silent_from = time.monotonic()
+        return self._presence.pass_on(data)
+
+    def sleep(self, bell: Sleeper, heartbeat: float) -> bool:
+        """Wait until the bell is rung; False: the client has had nothing for too long before."""
+        pass_on = self.pass_on if self._presence.direct else None
+        while (left := self._silent_from + heartbeat - time.monotonic()) > 0:
+            if bell.wait(left, pass_on):
+                return True
+        return False

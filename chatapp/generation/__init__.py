@@ -1,0 +1,1 @@
+"""A question becomes a stream of deltas: hooks, history, tools, continuation."""

@@ -1,0 +1,135 @@
+"""Going on with an answer that another worker has begun: the model gets its own text so far.
+
+Nothing in OpenAI's interface says "continue this message"; servers that can have ways of their own.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ..answers.answer import Pieces, Stream
+from ..answers.events import EventType
+from ..errors import ChatAppError, Interrupted
+
+STYLES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
+    "plain": ({}, {}),
+    "vllm": ({}, {"add_generation_prompt": False, "continue_final_message": True}),
+    "deepseek": ({"prefix": True}, {}),
+}
+"""For each way to ask: what it adds to the assistant's message, and what to the request. A last
+message of the assistant's is continued without more words by llama.cpp and several others."""
+OVERLAP_LEAST: Final = 12
+"""Characters. A shorter repetition at the seam may be what the model means to say."""
+OVERLAP_MOST: Final = 400
+
+
+def prefilled(
+    messages: list[dict[str, Any]], text: str, style: str
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The history with the answer's beginning, and what the request needs beside it."""
+    if not text:
+        return messages, {}
+    mark, extra = STYLES[style]
+    return [*messages, {"role": "assistant", "content": text} | mark], extra
+
+
+class Continuation:
+    """A `Stream` that leaves out what the answer says already.
+
+    :param stream: the model's continuation.
+    :param text: of the answer so far.
+    """
+
+    def __init__(self, stream: Stream, text: str) -> None:
+        self._stream = stream
+        self._seam = Seam(text)
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self._stream.finish_reason
+
+    @finish_reason.setter
+    def finish_reason(self, reason: str | None) -> None:
+        self._stream.finish_reason = reason
+
+    def copy(
+        self,
+        write: Callable[[Pieces], bool],
+        ended: Callable[[Exception | None], None],
+    ) -> None:
+        """As `Stream.copy`."""
+        full = False
+
+        def join(pieces: Pieces) -> bool:
+            nonlocal full
+            full = not write(self._joined(pieces))
+            return not full
+
+        def finish(fault: Exception | None) -> None:
+            if (rest := self._seam.rest()) and not full:
+                write(((EventType.TEXT, rest),))
+            ended(fault)
+
+        self._stream.copy(join, finish)
+
+    def _joined(self, pieces: Pieces) -> Pieces:
+        for kind, text in pieces:
+            new = self._seam.feed(text) if kind is EventType.TEXT else text
+            if new:
+                yield kind, new
+
+    def usage(self, text: str) -> tuple[dict[str, int], str]:
+        return self._stream.usage(text)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class Seam:
+    """Where a continuation meets the text before it.
+
+    Some servers send the text that they were given once more, and some models begin with their last
+    words. A repetition is held back until it is known to be one.
+    """
+
+    def __init__(self, before: str) -> None:
+        self._before = before
+        self._held = ""
+        self._open = bool(before)
+
+    def feed(self, text: str) -> str:
+        """What of the text so far is new for certain."""
+        if not self._open:
+            return text
+        self._held += text
+        if self._before.startswith(self._held) or self._may_overlap():
+            return ""
+        return self.rest()
+
+    def rest(self) -> str:
+        """The end of the seam: what is left, without what was said before."""
+        held, self._held, self._open = self._held, "", False
+        if held.startswith(self._before):
+            return held[len(self._before) :]
+        if self._before.startswith(held) and len(held) >= OVERLAP_LEAST:
+            return ""
+        return held[self._overlap(held) :]
+
+    def _may_overlap(self) -> bool:
+        """Whether what is held may still grow into a repetition of the last words."""
+        return len(self._held) < OVERLAP_MOST and self._held in self._before[-OVERLAP_MOST:]
+
+    def _overlap(self, held: str) -> int:
+        """How many characters of the beginning are the end of the text before."""
+        for size in range(min(len(held), len(self._before), OVERLAP_MOST), OVERLAP_LEAST - 1, -1):
+            if self._before.endswith(held[:size]):
+                return size
+        return 0
+
+
+def interrupted(error: ChatAppError) -> Interrupted:
+    """What an answer ends with that could not be continued."""
+    return Interrupted(
+        f"This was interrupted, and could not be continued. {error.message}",
+        retry_after=error.retry_after,
+        seen=error.seen,
+    )

@@ -1,0 +1,229 @@
+"""Having an answer written: by the upstream, with the application's hooks and tools around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..answers.answer import Answer, Pieces, Stream
+from ..answers.events import EventType, event_data
+from ..answers.registry import Answers
+from ..conversations.model import Conversation
+from ..errors import ChatAppError
+from ..identity.owners import outside
+from ..settings import Settings
+from ..upstream.client import Upstream
+from ..upstream.transport import Cancellation
+from .continuation import Continuation, interrupted, prefilled
+from .history import cut
+from .hooks import AnswerInfo, AnswerRequest, AnswerResult, Hooks
+from .tools.executor import ToolContext
+from .tools.registry import Tools
+from .tools.rounds import RoundsCancellation, ToolRounds
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """What an answer answers."""
+
+    model: str
+    messages: list[dict[str, Any]]
+    options: dict[str, Any]
+
+
+class Moderated:
+    """A `Stream` whose pieces go through the application's hooks before anybody reads them."""
+
+    def __init__(self, stream: Stream, hooks: Hooks, info: AnswerInfo) -> None:
+        self._stream = stream
+        self._hooks = hooks
+        self._info = info
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self._stream.finish_reason
+
+    @finish_reason.setter
+    def finish_reason(self, reason: str | None) -> None:
+        self._stream.finish_reason = reason
+
+    def copy(
+        self, write: Callable[[Pieces], bool], ended: Callable[[Exception | None], None]
+    ) -> None:
+        """As `Stream.copy`."""
+        self._stream.copy(self._hooks.moderated(self._info, write), ended)
+
+    def usage(self, text: str) -> tuple[dict[str, int], str]:
+        return self._stream.usage(text)
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class Writing:
+    """Has the answers of this worker written.
+
+    :param call_goes_on: enters a further call of the upstream for an answer in the ledger; gets the
+        answer's id, owner and model, and what became of the call before.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        upstream: Upstream,
+        answers: Answers,
+        hooks: Hooks,
+        tools: Tools,
+        call_goes_on: Callable[[str, str, str, str], None],
+    ) -> None:
+        self._settings = settings
+        self._upstream = upstream
+        self._answers = answers
+        self._hooks = hooks
+        self._tools = tools
+        self._call_goes_on = call_goes_on
+
+    def begin(self, answer: Answer, asked: Asked) -> None:
+        """Ask the upstream, in a thread of its own.
+
+        :raises ChatAppError: a hook refuses the request.
+        """
+        request = self._prepared(answer, asked)
+        answer.model = request.model
+        if len(self._tools):
+            self._run_rounds(answer, request)
+        else:
+            cancellation = Cancellation()
+            self._run(answer, lambda: self._open(request, cancellation), cancellation)
+
+    def resume(self, answer: Answer, asked: Asked) -> None:
+        """Ask the upstream to go on from what the answer says already.
+
+        :raises ChatAppError: that can't be done.
+        """
+        if len(self._tools):
+            raise ChatAppError("An answer with tools is not continued. Ask again.")
+        request = self._prepared(answer, asked)
+        text = answer.log.text()
+        request.messages, extra = prefilled(request.messages, text, self._settings.prefill)
+        self._call_goes_on(answer.id, answer.owner, request.model, "interrupted")
+        cancellation = Cancellation()
+
+        def reopen() -> Stream:
+            try:
+                return Continuation(self._open(request, cancellation, **extra), text)
+            except ChatAppError as error:
+                raise interrupted(error) from None
+
+        self._run(answer, reopen, cancellation)
+
+    def ended(self, answer: Answer) -> None:
+        """Tell the hooks."""
+        if not (self._hooks.after or self._hooks.failed):
+            return
+        result = AnswerResult(
+            answer_id=answer.id,
+            owner=outside(answer.owner),
+            conversation_id=answer.conversation_id,
+            model=answer.model or "",
+            status=str(answer.status),
+            text=answer.log.text(),
+            reasoning=answer.log.text(EventType.REASONING),
+            finish_reason=answer.finish_reason,
+            usage=answer.usage,
+            usage_source=answer.usage_source,
+            error=answer.error.fields() if answer.error else None,
+            created_at=answer.created_at,
+            seconds=(datetime.now(UTC) - answer.created_at).total_seconds(),
+        )
+        self._hooks.ended(result)
+
+    def _prepared(self, answer: Answer, asked: Asked) -> AnswerRequest:
+        request = AnswerRequest(
+            answer_id=answer.id,
+            owner=outside(answer.owner),
+            conversation_id=answer.conversation_id,
+            model=asked.model,
+            messages=self._sent(asked.messages),
+            options=asked.options,
+        )
+        self._hooks.prepare(request)
+        return request
+
+    def _sent(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """What goes upstream of a history: with the site's system prompt, and not too long."""
+        if self._settings.system_prompt:
+            messages = [{"role": "system", "content": self._settings.system_prompt}, *messages]
+        return cut(messages, self._settings.history_max_tokens)
+
+    def _open(self, request: AnswerRequest, cancellation: Cancellation, **extra: Any) -> Any:
+        # A hook that waits must not do so in gevent's hub, where a pump would call it.
+        return self._upstream.open(
+            request.model,
+            request.messages,
+            request.options | extra,
+            cancellation,
+            not self._hooks.piece,
+        )
+
+    def _run_rounds(self, answer: Answer, request: AnswerRequest) -> None:
+        relay = RoundsCancellation()
+        context = ToolContext(outside(answer.owner), answer.id, answer.conversation_id)
+
+        def open_round(messages: list[dict[str, Any]], may_call: bool) -> Any:
+            cancellation = Cancellation()
+            relay.enter(cancellation.cancel)
+            if answer.accepted:
+                self._call_goes_on(answer.id, answer.owner, request.model, "tool_calls")
+            request.messages = messages
+            extra: dict[str, Any] = {"tools": self._tools.specs()}
+            return self._open(
+                request, cancellation, **extra, **({} if may_call else {"tool_choice": "none"})
+            )
+
+        def write_event(kind: EventType, fields: dict[str, Any]) -> None:
+            answer.log.append(kind, event_data(fields))
+            answer.ring()
+
+        rounds = self._settings.tool_rounds
+        self._run(
+            answer,
+            lambda: ToolRounds(
+                open_round, request.messages, self._tools, context, relay, write_event, rounds
+            ),
+            relay,
+        )
+
+    def _run(
+        self,
+        answer: Answer,
+        open_stream: Callable[[], Stream],
+        cancellation: Cancellation | RoundsCancellation,
+    ) -> None:
+        if not self._hooks.piece:
+            self._answers.run(answer, open_stream, cancellation)
+            return
+        info = AnswerInfo(
+            answer_id=answer.id,
+            owner=outside(answer.owner),
+            conversation_id=answer.conversation_id,
+            model=answer.model or "",
+        )
+        self._answers.run(answer, lambda: Moderated(open_stream(), self._hooks, info), cancellation)
+
+
+def asked_in(
+    conversation: Conversation, answer_id: str, model: str, options: dict[str, Any]
+) -> Asked:
+    """What an answer of a conversation answers: the path to it, with the conversation's settings.
+
+    Answers that came to nothing are left out; options of the request win over the conversation's.
+    """
+    messages = [
+        {"role": message.role, "content": message.content}
+        for message in conversation.path(answer_id)
+        if message.content and message.id != answer_id
+    ]
+    if prompt := conversation.settings.get("system_prompt"):
+        messages.insert(0, {"role": "system", "content": prompt})
+    return Asked(model=model, messages=messages, options=conversation.options | options)

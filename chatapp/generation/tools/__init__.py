@@ -1,0 +1,1 @@
+"""The application's functions that the model may call."""

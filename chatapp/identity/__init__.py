@@ -1,0 +1,1 @@
+"""Who owns an answer: owners, visitor cookies, tickets. No HTTP."""

@@ -1,0 +1,72 @@
+"""Who is asking: a visitor is told apart by a signed cookie, set at the first visit.
+
+The cookie holds a random id and nothing else.
+"""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from itsdangerous import BadSignature, Signer
+
+from ..errors import ConfigError
+
+COOKIE: Final = "chatapp_visitor"
+COOKIE_MAX_AGE: Final = 365 * 24 * 3600
+"""Seconds."""
+SECRET_FILE: Final = "chatapp-secret"  # noqa: S105 - the name of a file
+SECRET_LEAST_BYTES: Final = 16
+
+
+class Visitors:
+    """Makes and reads the cookie's value."""
+
+    def __init__(self, secret: str) -> None:
+        self._signer = Signer(secret, salt="chatapp.visitor", key_derivation="hmac")
+
+    def new(self) -> tuple[str, str]:
+        """The id of a visitor who was never here, and the cookie for them."""
+        visitor = secrets.token_urlsafe(16)
+        return visitor, self._signer.sign(visitor).decode()
+
+    def read(self, cookie: str) -> str | None:
+        """The visitor that a cookie names; None when we did not sign it."""
+        try:
+            return self._signer.unsign(cookie).decode()
+        except (BadSignature, UnicodeError):
+            return None
+
+
+def kept_secret(folder: Path) -> str:
+    """The secret of this installation: made by whoever needs it first, the same for all workers.
+
+    :raises ConfigError: when it can be neither read nor written.
+    """
+    path = folder / SECRET_FILE
+    try:
+        if not path.exists():
+            _make(path)
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(
+            f"The visitor cookie's secret can't be kept in {folder} ({error.strerror}). "
+            "Set CHATAPP_SECRET, or make the folder writable."
+        ) from None
+    if len(secret) < SECRET_LEAST_BYTES:
+        raise ConfigError(f"{path} holds no secret. Delete it, and a new one is made.")
+    return secret.decode("latin-1")
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    try:
+        # A link, unlike a rename, fails when another worker was faster; its secret stands then.
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -1,0 +1,189 @@
+"""The push channel: what server code publishes, and every open page of its addressee receives.
+
+Publications go by the event log, which numbers them for all workers. Each worker reads it once for
+all of its pages, as long as there are any, and keeps the latest for pages that reconnect.
+"""
+
+import logging
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from ..answers import sse
+from ..answers.answer import Reader
+from ..errors import InvalidRequest, StorageUnavailable
+from ..eventlog import EventLog, Post
+from ..identity.owners import everyone
+from ..runtime.background import Background
+from ..settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EVENT_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
+RESERVED: Final = frozenset({"error", "open", "message"})
+"""`EventSource` fires these itself."""
+READ_MOST: Final = 1000
+"""Publications in one look."""
+
+
+class Kept(NamedTuple):
+    """A publication as it goes over the wire."""
+
+    number: int
+    to: str | None
+    """The owner it is for; None: everyone."""
+    published_at: float
+    """Unix seconds."""
+    frame: bytes
+
+
+class PushChannel:
+    """The publications of all workers, of which the latest are kept.
+
+    :param post: hands a publication to the event log.
+    :param chat: the name of the chat, whose owners are addressed together.
+    """
+
+    def __init__(
+        self, settings: Settings, log: EventLog, post: Callable[[Post], None], chat: str = ""
+    ) -> None:
+        self._settings = settings
+        self._log = log
+        self._post = post
+        self.everyone = everyone(chat)
+        self._lock = threading.Lock()
+        self._kept: deque[Kept] = deque(maxlen=settings.push_kept)
+        self._last: int | None = None
+        """The number of the newest publication that was read; None: none was."""
+        self._background = Background("push channel", self._poll)
+        self.readers: set[Reader] = set()
+        self.leaving = False
+
+    def publish(self, event: str, data: Any, to: str | None = None) -> None:
+        """Send an event to the open pages of one owner, or of everyone.
+
+        :param event: its name: letters, digits, `_`, `.`, `:` and `-`.
+        :param data: anything that JSON can say.
+        :raises InvalidRequest: a bad name, or data that is too large or no JSON.
+        """
+        if not EVENT_NAME.fullmatch(event) or event in RESERVED:
+            raise InvalidRequest(
+                f"{event!r} can't name an event. Take letters, digits, '_', '.', ':' and '-', "
+                f"and none of {', '.join(sorted(RESERVED))}.",
+                param="event",
+            )
+        try:
+            encoded = msgspec.json.encode(data)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidRequest(f"The data is no JSON: {error}.", param="data") from None
+        most = self._settings.push_max_bytes
+        if len(encoded) > most:
+            raise InvalidRequest(
+                f"The data has {len(encoded)} bytes; {most} are allowed.", param="data"
+            )
+        self._post(Post(to or self.everyone, event, encoded))
+
+    def leave(self) -> None:
+        """Tell every page to come back elsewhere."""
+        self.leaving = True
+        self._ring()
+
+    def wake(self) -> None:
+        """Look for news: there are some."""
+        if self.readers:
+            self._background.wake()
+
+    def enter(self, reader: Reader) -> None:
+        """Ring for news from now on."""
+        self.readers.add(reader)
+        self._background.wake()
+
+    def after(self, number: int) -> list[Kept]:
+        """What is kept and newer."""
+        oldest_allowed = time.time() - self._settings.push_age
+        with self._lock:
+            while self._kept and self._kept[0].published_at < oldest_allowed:
+                self._kept.popleft()
+            # Numbers have no gaps, so what is newer is counted from the end, not looked for.
+            newer = min(max((self._last or 0) - number, 0), len(self._kept))
+            return [self._kept[index] for index in range(-newer, 0)]
+
+    def position(self, cursor: str | None) -> int:
+        """The number that a client's cursor stands for.
+
+        Without one a page begins with what comes now. A cursor that was never given, or that an
+        emptied event log has not reached again, is behind everything.
+        """
+        known = cursor and cursor.isascii() and cursor.isdecimal() and len(cursor) < 19
+        number = int(cursor) if cursor and known else 0
+        # Another worker may have been quicker to read what the page has seen there.
+        if not self.readers or number > (self._last or 0):
+            try:
+                while self._read():
+                    pass
+            except StorageUnavailable as error:
+                logger.warning("push channel: %s", error)
+        last = self._last or 0
+        if not cursor:
+            return last
+        return number if number <= last else 0
+
+    def _poll(self) -> float | None:
+        while self._read():
+            pass
+        return self._settings.poll_interval if self.readers else None
+
+    def _read(self) -> bool:
+        """Take in what is new; whether there may be more."""
+        if self._last is None:
+            self._last = max(self._log.last_published() - self._settings.push_kept, 0)
+        new = self._log.published(self._last, READ_MOST)
+        with self._lock:
+            for each in new:
+                if each.number <= self._last:
+                    continue  # Two readers at once have read it.
+                if each.number != self._last + 1:
+                    self._kept.clear()
+                frame = sse.encode_named(each.event, each.data, str(each.number))
+                self._kept.append(Kept(each.number, each.recipient, each.published_at, frame))
+                self._last = each.number
+        if new:
+            self._ring()
+        return len(new) == READ_MOST
+
+    def _ring(self) -> None:
+        for reader in tuple(self.readers):
+            reader.ring()
+
+
+class PushReader:
+    """One page's view of the channel; a `Feed`."""
+
+    over = False
+
+    def __init__(self, channel: PushChannel, owner: str, cursor: str | None) -> None:
+        self._channel = channel
+        self._owner = owner
+        self._number = channel.position(cursor)
+
+    def leaving(self) -> bool:
+        return self._channel.leaving
+
+    def enter(self, bell: Reader) -> None:
+        self._channel.enter(bell)
+
+    def exit(self, bell: Reader) -> None:
+        self._channel.readers.discard(bell)
+
+    def read(self) -> bytes:
+        """The frames that are new and for this owner."""
+        news = self._channel.after(self._number)
+        if news:
+            self._number = news[-1].number
+        addressees = (self._channel.everyone, self._owner)
+        return b"".join(each.frame for each in news if each.to in addressees)

@@ -1,0 +1,156 @@
+"""Answers that other workers write, read from the event log: one reader for all of them.
+
+A mirror is an `Answer` whose live log is fed from the event log instead of an upstream. Its readers
+follow it as they follow one that is written here. A worker that takes an answer over begins with
+its mirror.
+"""
+
+import threading
+import time
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ..answers.answer import Answer, Status
+from ..answers.events import PIECES, TERMINAL, EventType
+from ..answers.live_log import LiveLog
+from ..answers.sse import decode_frames
+from ..errors import restored
+from ..eventlog import EventLog, Record, Segment
+from ..runtime.background import Background
+from ..settings import Settings
+
+UNREAD_KEPT: Final = 10.0
+"""Seconds that a mirror without a reader is kept."""
+
+
+class Mirrors:
+    """The mirrors of this worker."""
+
+    def __init__(self, log: EventLog, settings: Settings) -> None:
+        self._log = log
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._mirrors: dict[str, Answer] = {}
+        self._background = Background("readers of the event log", self._poll)
+
+    def __len__(self) -> int:
+        return len(self._mirrors)
+
+    @property
+    def readers(self) -> int:
+        """How many connections follow one of them."""
+        return sum(len(mirror.readers) for mirror in tuple(self._mirrors.values()))
+
+    def find(self, answer_id: str) -> Answer | None:
+        """An answer as the event log has it; None: it has none, or one that never began.
+
+        :raises StorageUnavailable:
+        """
+        mirror = self._touched(answer_id)
+        if mirror is None:
+            record = self._log.find(answer_id)
+            if record is None or record.status == "refused":
+                return None
+            mirror = self.load(record)
+            if mirror is None or not mirror.running:
+                return mirror  # There is nothing to follow, so nothing to keep.
+            with self._lock:
+                mirror = self._mirrors.setdefault(answer_id, mirror)
+                mirror.unread_since = time.monotonic()
+        self._background.wake()
+        return mirror
+
+    def load(self, record: Record) -> Answer | None:
+        """A mirror of all that is written so far; None when it is gone meanwhile.
+
+        :raises StorageUnavailable:
+        """
+        log = LiveLog(self._settings.log_max_bytes)
+        mirror = Answer(record.owner, log, self._settings.answer_max_chars, record.id)
+        mirror.key, mirror.model, mirror.epoch = record.key, record.model, record.epoch
+        mirror.conversation_id, mirror.request = record.conversation_id, record.request
+        mirror.accepted = record.status != Status.PENDING
+        mirror.settled.set()
+        mirror.created_at = datetime.fromtimestamp(record.created_at, UTC)
+        while True:
+            segments, gone = self._log.read({record.id: log.last})
+            if gone:
+                return None
+            if not segments.get(record.id):
+                return mirror
+            absorb(mirror, segments[record.id])
+
+    def drop(self, answer_id: str) -> None:
+        """Forget a mirror; its readers come back, and find what has become of the answer."""
+        with self._lock:
+            mirror = self._mirrors.pop(answer_id, None)
+        if mirror is not None:
+            mirror.moved = True
+            mirror.ring()
+
+    def leave(self) -> None:
+        """Tell every reader to come back elsewhere."""
+        for answer_id in tuple(self._mirrors):
+            self.drop(answer_id)
+
+    def _poll(self) -> float | None:
+        """Read what is new of all mirrors that are not over."""
+        self._drop_unread()
+        running = {each.id: each for each in tuple(self._mirrors.values()) if each.running}
+        if running:
+            cursors = {answer_id: mirror.log.last for answer_id, mirror in running.items()}
+            segments, gone = self._log.read(cursors)
+            for answer_id, new in segments.items():
+                absorb(running[answer_id], new)
+            for answer_id in gone:
+                self.drop(answer_id)
+        return self._settings.poll_interval if self._mirrors else None
+
+    def _touched(self, answer_id: str) -> Answer | None:
+        """A mirror that is there, and stays so until its reader comes."""
+        with self._lock:
+            if mirror := self._mirrors.get(answer_id):
+                mirror.unread_since = time.monotonic()
+        return mirror
+
+    def _drop_unread(self) -> None:
+        oldest_allowed = time.monotonic() - UNREAD_KEPT
+        with self._lock:
+            for answer_id, mirror in tuple(self._mirrors.items()):
+                if not mirror.readers and mirror.unread_since < oldest_allowed:
+                    del self._mirrors[answer_id]
+
+
+def absorb(answer: Answer, segments: list[Segment]) -> None:
+    """Add to an answer what another worker has written."""
+    for segment in segments:
+        for event in decode_frames(segment.wire, segment.first):
+            # A snapshot is alone in its segment, and stands for all of its events.
+            reaches = segment.last if event.type is EventType.SNAPSHOT else event.number
+            if reaches <= answer.log.last:
+                continue
+            if event.type in PIECES:
+                answer.status = Status.STREAMING
+                answer.log.append_piece(event.type, event.text)
+            elif event.type is EventType.SNAPSHOT:
+                fields = event.fields()
+                answer.log.restart(segment.last, fields["text"], fields["reasoning"])
+            else:
+                _note(answer, event.type, event.fields())
+                answer.log.append(event.type, event.data)
+            if event.type in TERMINAL:
+                answer.ended_at = time.monotonic()
+    answer.ring()
+
+
+def _note(answer: Answer, kind: EventType, fields: dict[str, Any]) -> None:
+    """Take over what an event says of the answer as a whole."""
+    if kind is EventType.START:
+        answer.conversation_id, answer.model = fields["conversation_id"], fields["model"]
+    elif kind is EventType.DONE:
+        answer.finish_reason = fields["finish_reason"]
+        answer.usage, answer.usage_source = fields["usage"], fields["usage_source"]
+        stopped = answer.finish_reason == "stopped"
+        answer.status = Status.STOPPED if stopped else Status.DONE
+    elif kind is EventType.FAILED:
+        answer.status, answer.error = Status.FAILED, restored(fields)

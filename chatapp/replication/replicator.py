@@ -1,0 +1,293 @@
+"""What this worker's answers write, on its way to the other workers.
+
+Nothing that is live waits for it: the journal reads the live logs by cursor, as any reader does,
+and writes all answers' news in one batch a flush. While the event log is away it tries again, and
+then writes what came meanwhile.
+"""
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from ..answers.answer import RUNNING, Answer, Status
+from ..errors import StorageUnavailable
+from ..eventlog import EventLog, Post, Written
+from ..runtime.background import Background
+from .batches import Batch, Entry
+from .segments import record_of
+
+logger = logging.getLogger(__name__)
+
+BATCH_MOST: Final = 8 << 20
+"""Bytes of one flush; what is more comes with the next."""
+GATHERED_FOR: Final = 0.02
+"""Seconds in which beginnings, ends and publications are gathered for one batch. Most first bytes
+are on their way by then: the thread that writes would keep the interpreter from them."""
+EACH: Final = 0.001
+PAUSE_MOST: Final = 0.5
+"""Seconds between flushes for each answer, and for all of them."""
+POSTS_MOST: Final = 10_000
+"""Publications that wait while the event log is away."""
+CONFIRMED_FOR: Final = 1.0
+"""Seconds for which an answer is surely ours after a flush; less than any lease."""
+
+
+class Journal:
+    """Copies the events of this worker's answers into the event log.
+
+    :param me: tells this worker's id.
+    :param interval: seconds between flushes while an answer runs.
+    :param stopped: called with an answer that somebody asked, elsewhere, to stop.
+    :param lost: called with an answer that is another worker's by now.
+    :param wanted: whether an answer that the event log does not know any more is to be kept.
+    :param posted: called when publications have been written.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        me: Callable[[], str],
+        interval: float,
+        stopped: Callable[[Answer], None],
+        lost: Callable[[Answer], None],
+        wanted: Callable[[Answer], bool],
+        posted: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._me = me
+        self._interval = interval
+        self._stopped = stopped
+        self._lost = lost
+        self._wanted = wanted
+        self._posted = posted
+        self._lock = threading.Lock()
+        self._entries: dict[str, Entry] = {}
+        self._posts: list[Post] = []
+        self._forgotten: list[str] = []
+        self._background = Background("event log", self._work)
+        self._flushing = threading.Lock()
+        self._due_at = math.inf
+        """Monotonic seconds of the next flush of everything."""
+        self._urgent_at = math.inf
+        """Monotonic seconds of the flush of what is gathered."""
+
+    @property
+    def behind(self) -> int:
+        """How many answers the event log does not know to their end."""
+        return len(self._entries)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the event log is away."""
+        return self._background.failures > 0
+
+    def watch(self, answer: Answer, *, claimed: bool, cursor: int = 0) -> None:
+        """Copy this answer's events from now on, until its end.
+
+        :param claimed: whether the event log knows the answer.
+        :param cursor: the last event that the event log has.
+        """
+        with self._lock:
+            record = None if claimed else record_of(answer, self._me())
+            self._entries[answer.id] = Entry(answer, record, cursor)
+        self._background.wake()
+
+    def claim(self, answer: Answer) -> None:
+        """Have every worker know a watched answer now; while the event log is away, later."""
+        entry = self._entries.get(answer.id)
+        if entry is not None and entry.record is not None:
+            with contextlib.suppress(StorageUnavailable):
+                self._log.claim(entry.record)
+                entry.record = None
+
+    def forget(self, answer: Answer) -> None:
+        """Remove an answer from the event log, and copy no more of it."""
+        with self._lock:
+            self._entries.pop(answer.id, None)
+            self._forgotten.append(answer.id)
+        self._background.wake()
+
+    def drop(self, answer: Answer) -> None:
+        """Copy no more of an answer; what is in the event log stays."""
+        with self._lock:
+            self._entries.pop(answer.id, None)
+
+    def post(self, post: Post) -> None:
+        """Publish with the next flush, which is at once."""
+        with self._lock:
+            if len(self._posts) >= POSTS_MOST:
+                logger.warning("a publication is dropped: too many wait for the event log")
+                del self._posts[0]
+            self._posts.append(post)
+        self._background.wake()
+
+    def wake(self) -> None:
+        """Flush soon: an answer has ended."""
+        self._background.wake()
+
+    def confirm(self, answer: Answer) -> None:
+        """Make sure that an answer is still ours: a worker that slept may have lost it.
+
+        What it finds is reported by `lost`. While the event log is away, nobody takes anything.
+        """
+        entry = self._entries.get(answer.id)
+        if entry is None or self.failing:
+            return
+        if time.monotonic() - entry.confirmed_at < CONFIRMED_FOR:
+            return
+        with contextlib.suppress(StorageUnavailable):
+            known = self._log.find(answer.id)
+            if known is not None and known.epoch != answer.epoch:
+                self._drop(entry)
+                self._lost(answer)
+
+    def close(self, timeout: float) -> None:
+        """Write what is there yet, at most for `timeout` seconds, and flush no more."""
+        deadline = time.monotonic() + timeout
+        self._background.end(timeout)
+        with contextlib.suppress(StorageUnavailable):
+            while self.flush() == 0.0 and time.monotonic() < deadline:
+                pass
+
+    def flush(self) -> float | None:
+        """Write all that is new.
+
+        :returns: seconds to the next flush; None: nothing is being written.
+        :raises StorageUnavailable: nothing is lost; try again.
+        """
+        # With many answers a batch costs more than it is worth to be quick.
+        pause = min(max(self._interval, len(self._entries) * EACH), max(self._interval, PAUSE_MOST))
+        self._due_at = time.monotonic() + pause
+        return self._flush(urgent=False)
+
+    def _work(self) -> float | None:
+        """Flush everything when it is time, and between what somebody waits for."""
+        now = time.monotonic()
+        if self._due_at == math.inf:
+            self._due_at = now + self._interval
+        if now >= self._due_at:
+            return self.flush()
+        if self._urgent_at == math.inf:
+            self._urgent_at = now + GATHERED_FOR
+        if now < self._urgent_at:
+            return self._urgent_at - now
+        return self._flush(urgent=True)
+
+    def _flush(self, urgent: bool) -> float | None:
+        heard: list[tuple[Callable[[Answer], None], Answer]] = []
+        self._urgent_at = math.inf
+        try:
+            with self._flushing:
+                with self._lock:
+                    entries, forgotten = list(self._entries.values()), self._forgotten[:]
+                if urgent:
+                    entries = [each for each in entries if each.urgent]
+                self._claim(entries)
+                if forgotten:
+                    self._log.discard(forgotten)
+                    with self._lock:
+                        del self._forgotten[: len(forgotten)]
+                more = self._write(entries, heard)
+        finally:
+            # Outside of the lock: who hears it may end the answer, and for that wants to flush.
+            for tell, answer in heard:
+                tell(answer)
+        if more:
+            return 0.0
+        if not (self._entries or self._posts or self._forgotten):
+            self._due_at = math.inf
+            return None
+        return max(min(self._interval, self._due_at - time.monotonic()), 0.001)
+
+    def _claim(self, entries: list[Entry]) -> None:
+        new = [entry for entry in entries if entry.record and entry.record.key is None]
+        if new:
+            self._log.add([entry.record for entry in new if entry.record])
+        for entry in new:
+            entry.record = None
+        for entry in entries:
+            if entry.record is not None:
+                known = self._log.claim(entry.record)
+                if known.id != entry.answer.id:  # Its key stands for a newer answer by now.
+                    self._log.claim(replace(entry.record, key=None))
+                entry.record = None
+
+    def _write(
+        self, entries: list[Entry], heard: list[tuple[Callable[[Answer], None], Answer]]
+    ) -> bool:
+        """Write a batch; whether there is more than went into it."""
+        if not self._entries and not self._posts:
+            return False
+        batch = Batch()
+        for entry in entries:
+            if batch.size > BATCH_MOST:
+                break
+            batch.collect(entry)
+        asked_at = time.monotonic()
+        written = self._send(batch)
+        for entry in entries:
+            if entry.answer.id in batch.cursors and entry.answer.id not in written.lost:
+                entry.confirmed_at = asked_at
+        self._settle(entries, batch, written, heard)
+        return batch.size > BATCH_MOST
+
+    def _send(self, batch: Batch) -> Written:
+        with self._lock:
+            posts, self._posts = self._posts, []
+        try:
+            written = self._log.write(self._me(), batch.segments, batch.states, posts)
+        except BaseException:
+            with self._lock:
+                self._posts[:0] = posts
+            raise
+        if posts:
+            self._posted()
+        return written
+
+    def _settle(
+        self,
+        entries: list[Entry],
+        batch: Batch,
+        written: Written,
+        heard: list[tuple[Callable[[Answer], None], Answer]],
+    ) -> None:
+        """Note what the event log has now, and what it says."""
+        for entry in entries:
+            answer = entry.answer
+            if answer.id in written.lost:
+                if self._is_lost(entry):
+                    heard.append((self._lost, answer))
+                continue
+            entry.cursor = batch.cursors.get(answer.id, entry.cursor)
+            entry.status = batch.statuses.get(answer.id, entry.status)
+            if entry.status not in RUNNING:
+                self._drop(entry)
+        for answer_id in written.stops:
+            if stopped := self._entries.get(answer_id):
+                heard.append((self._stopped, stopped.answer))
+
+    def _is_lost(self, entry: Entry) -> bool:
+        """Why the event log does not take an answer from us: was it set back, or are we done?"""
+        answer = entry.answer
+        known = self._log.find(answer.id)
+        if known is not None and known.epoch == answer.epoch and known.status in RUNNING:
+            # The storage came back without its latest events.
+            entry.cursor, entry.status = known.last_event, known.status
+            return False
+        if known is None and self._wanted(answer):
+            logger.warning("answer %s was gone from the event log; it is written anew", answer.id)
+            entry.cursor, entry.status = 0, Status.PENDING
+            entry.record = record_of(answer, self._me())
+            return False
+        self._drop(entry)
+        return True
+
+    def _drop(self, entry: Entry) -> None:
+        with self._lock:
+            if self._entries.get(entry.answer.id) is entry:
+                del self._entries[entry.answer.id]

@@ -1,0 +1,64 @@
+"""An answer as the event log takes it: its record, and its events in segments."""
+
+from typing import Final
+
+from ..answers.answer import Answer, Status
+from ..answers.events import Event, EventType, event_data
+from ..answers.sse import encode
+from ..eventlog import Record, Segment
+
+SEGMENT_MOST: Final = 1 << 20
+"""Bytes of one segment."""
+
+
+def news(answer: Answer, cursor: int) -> list[Segment]:
+    """What an answer has written after event `cursor`, in segments."""
+    log, epoch = answer.log, answer.epoch
+    try:
+        wire, last = log.read(cursor)
+        if last == cursor:
+            return []
+        if len(wire) <= SEGMENT_MOST:
+            return [Segment(answer.id, epoch, cursor + 1, last, wire)]
+        return _cut(answer, cursor, last)
+    except LookupError:
+        # So much was written while the event log was away that the oldest events went. Who reads
+        # elsewhere is told so, and gets the text.
+        number, fields = answer.snapshot()
+        if log.ends_at(number):
+            number -= 1
+        frame = encode(Event(number, EventType.SNAPSHOT, event_data(fields)))
+        return [Segment(answer.id, epoch, cursor + 1, number, frame), *news(answer, number)]
+
+
+def _cut(answer: Answer, cursor: int, last: int) -> list[Segment]:
+    """Segments that are neither too long nor cut an event."""
+    segments: list[Segment] = []
+    frames: list[bytes] = []
+    first, size = cursor + 1, 0
+    for event in answer.log.events(cursor, last):
+        frames.append(encode(event))
+        size += len(frames[-1])
+        if size > SEGMENT_MOST or event.number == last:
+            segments.append(Segment(answer.id, answer.epoch, first, event.number, b"".join(frames)))
+            frames, first, size = [], event.number + 1, 0
+    return segments
+
+
+def record_of(answer: Answer, writer: str) -> Record:
+    """What the other workers are to know of an answer that this one writes."""
+    return Record(
+        id=answer.id,
+        owner=answer.owner,
+        key=answer.key,
+        conversation_id=answer.conversation_id,
+        model=answer.model,
+        created_at=answer.created_at.timestamp(),
+        writer=writer,
+        epoch=answer.epoch,
+        status=Status.PENDING,
+        stop=False,
+        last_event=0,
+        request=answer.request,
+        refusal=None,
+    )

@@ -1,0 +1,1 @@
+"""Threads and greenlets: waiting, waking, retrying, work beside the requests."""

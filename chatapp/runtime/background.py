@@ -1,0 +1,100 @@
+"""Work that goes on beside the requests, each kind of it in one thread of this worker."""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ..delivery.follower import Bell
+from ..errors import StorageUnavailable
+
+logger = logging.getLogger(__name__)
+
+IDLE: Final = 3600.0
+"""Seconds after which work that waits to be woken is called nevertheless."""
+PAUSE_LEAST: Final = 0.25
+PAUSE_MOST: Final = 2.0
+"""Seconds between attempts while something that the work needs is away."""
+
+
+class Background:
+    """Calls `work` again and again, one call after the other.
+
+    The thread begins with the first `wake` in a process; a thread does not survive a fork. What
+    `work` raises is logged and tried again, with growing pauses; `StorageUnavailable` is expected
+    to pass and logged once.
+
+    :param name: the thread's, and that of the log lines.
+    :param work: returns the seconds to its next call; None: not before the next `wake`.
+    """
+
+    def __init__(self, name: str, work: Callable[[], float | None]) -> None:
+        self._name = name
+        self._work = work
+        self._lock = threading.Lock()
+        self._bell = Bell()
+        self._pid: int | None = None
+        self._thread: threading.Thread | None = None
+        self._ending = False
+        self.failures = 0
+        """Calls in a row that have failed."""
+
+    def begin(self) -> None:
+        """Have `work` called from now on, where it is not yet."""
+        if self._pid != os.getpid():
+            self._start()
+
+    def wake(self) -> None:
+        """Have `work` called soon."""
+        self.begin()
+        self._bell.ring()
+
+    def end(self, timeout: float) -> None:
+        """Call no more; wait for a call that goes on, at most `timeout` seconds."""
+        self._ending = True
+        self._bell.ring()
+        thread = self._thread
+        if thread is not None and self._pid == os.getpid():
+            thread.join(timeout)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._pid == os.getpid() or self._ending:
+                return
+            self._pid = os.getpid()
+            thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            thread.start()
+            self._thread = thread
+
+    def _run(self) -> None:
+        pause: float | None = 0.0
+        while not self._ending:
+            if pause != 0.0:
+                self._bell.wait(IDLE if pause is None else pause)
+            if not self._ending:
+                pause = self._attempt()
+
+    def _attempt(self) -> float | None:
+        try:
+            pause = self._work()
+        except Exception as error:
+            return self._failed(error)
+        if self.failures:
+            logger.warning("%s: works again", self._name)
+            self.failures = 0
+        return pause
+
+    def _failed(self, error: Exception) -> float:
+        if not isinstance(error, StorageUnavailable):
+            logger.error("%s failed; it is tried again", self._name, exc_info=error)
+        elif not self.failures:
+            logger.warning("%s: %s It is tried again until it works.", self._name, error)
+        self.failures += 1
+        pause = min(PAUSE_LEAST * 2.0 ** min(self.failures - 1, 10), PAUSE_MOST)
+        # A wake-up must not make the pause shorter: there is nothing to be had sooner.
+        until = time.monotonic() + pause
+        while not self._ending and (left := until - time.monotonic()) > 0:
+            self._bell.wait(left)
+        return 0.0

@@ -1,0 +1,1 @@
+"""What one worker does with answers: start, find, stop, take over, drain."""

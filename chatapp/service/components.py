@@ -1,0 +1,20 @@
+"""What one chat consists of. Made by the extension, handed to the views; nothing is global."""
+
+from dataclasses import dataclass
+
+from ..conversations.store import Store
+from ..delivery.client_connection import StallGuard
+from ..settings import Settings
+from ..upstream.client import Upstream
+from .service import Service
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parts:
+    """The parts of one chat in one application."""
+
+    settings: Settings
+    store: Store
+    upstream: Upstream
+    service: Service
+    stalls: StallGuard

@@ -1,0 +1,235 @@
+"""How much an owner, and all together, may ask: questions in a time, answers at once, tokens a day.
+
+Conversations that are made without a question cost no token, but room: as many may be made as
+questions may be asked, and they are counted apart. Both are counted by the `limits` library, which
+also drives Flask-Limiter; that itself hooks into the request handling of the whole application,
+which is not ours to change. A window is fixed: it begins with an owner's first question and ends
+all at once, so `Retry-After` is exact. When the storage fails, nobody is refused on its account.
+"""
+
+import hashlib
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ..errors import ConfigError, QuotaUsed, RateLimited, TooManyRunning
+from ..settings import Settings
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+try:
+    from limits import parse_many
+    from limits.storage import MemoryStorage, Storage, storage_from_string
+    from limits.strategies import FixedWindowRateLimiter
+except ImportError:  # the extra is not installed
+    available = False
+else:
+    available = True
+
+logger = logging.getLogger(__name__)
+
+STORAGE_SECONDS: Final = 1.0
+"""How long the storage may take."""
+STORAGE_PAUSE: Final = 10.0
+"""Seconds for which it is not asked after it has failed."""
+KEYS_MOST: Final = 20_000
+"""Owners that are counted in memory, where each sweep looks at all of them."""
+
+
+class Counted(NamedTuple):
+    """A thing that there may be so many of in a time."""
+
+    key: str
+    you: str
+    """What its owner is told who wants more."""
+    all: str
+    """What everybody is told when all together have wanted as much as is allowed."""
+
+
+QUESTIONS: Final = Counted(
+    "",
+    "You have asked as often as is allowed for now.",
+    "More is asked here at the moment than this server allows.",
+)
+CONVERSATIONS: Final = Counted(
+    "conversations:",
+    "You have made as many conversations as are allowed for now.",
+    "More conversations are made here at the moment than this server allows.",
+)
+
+
+class Limits:
+    """The limits of one chat.
+
+    :param running: how many answers of an owner are being written.
+    :param tokens_since: how many tokens an owner has used since a moment.
+    :param scope: keeps the counts apart of several chats with the same storage.
+    :raises ConfigError: an option has a wrong value, or needs what is not installed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        running: Callable[[str], int],
+        tokens_since: Callable[[str, datetime], int],
+        scope: str = "",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._settings = settings
+        self._running = running
+        self._tokens_since = tokens_since
+        self._clock = clock
+        self._rates: Rates | None = None
+        if settings.rate_limit or settings.rate_limit_all:
+            self._rates = Rates(settings, scope)
+
+    def check(self, owner: str, counted_as: str | None = None) -> None:
+        """Admit one more answer of `owner`, or raise.
+
+        :param counted_as: whose questions are counted, where it is not the owner: a visitor who was
+            never here gets a new owner with each request, and is better known by the address.
+        :raises TooManyRunning: call it before the answer is counted by `running`.
+        :raises QuotaUsed:
+        :raises RateLimited:
+        """
+        if counted_as is None:
+            self._check_running(owner)
+            self._check_tokens(owner)
+        if self._rates:
+            self._rates.hit(counted_as or owner, QUESTIONS)
+
+    def check_conversation(self, owner: str, counted_as: str | None = None) -> None:
+        """Admit one more conversation that is made without a question, or raise.
+
+        :param counted_as: as for `check`.
+        :raises RateLimited:
+        """
+        if self._rates:
+            self._rates.hit(counted_as or owner, CONVERSATIONS)
+
+    def _check_running(self, owner: str) -> None:
+        most = self._settings.max_running_per_owner
+        if self._running(owner) >= most:
+            answers = f"{most} answers are" if most > 1 else "An answer is"
+            raise TooManyRunning(
+                f"{answers} being written for you already. Wait for an end, or stop one.",
+                retry_after=5,
+            )
+
+    def _check_tokens(self, owner: str) -> None:
+        most = self._settings.tokens_per_day
+        if not most:
+            return
+        now = self._clock()
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        if self._tokens_since(owner, today) >= most:
+            wait = (today + timedelta(days=1) - now).total_seconds()
+            raise QuotaUsed(
+                f"You have used up what you may ask today. Come back in {_spoken(wait)}.",
+                retry_after=math.ceil(wait),
+            )
+
+
+class Rates:
+    """Counts what each owner, and all, have asked and made."""
+
+    def __init__(self, settings: Settings, scope: str) -> None:
+        if not available:
+            raise ConfigError(
+                "CHATAPP_RATE_LIMIT needs a library that is not installed: "
+                "pip install 'chatapp[limits]'."
+            )
+        self._scope = scope
+        self._each = _parsed("CHATAPP_RATE_LIMIT", settings.rate_limit)
+        self._all = _parsed("CHATAPP_RATE_LIMIT_ALL", settings.rate_limit_all)
+        self._storage = _storage(settings.rate_limit_storage)
+        self._limiter = FixedWindowRateLimiter(self._storage)
+        self._lock = threading.Lock()
+        self._trusted_from = 0.0
+
+    def hit(self, owner: str, thing: Counted) -> None:
+        """Count one more. One that its owner may not have does not count for all.
+
+        :raises RateLimited:
+        """
+        if time.monotonic() < self._trusted_from:
+            return
+        # Owners are names of people; a shared storage does not need to know them.
+        name = hashlib.sha256(owner.encode("utf-8", "replace")).hexdigest()[:32]
+        try:
+            self._forget_some()
+            self._hit(self._each, thing.you, f"{thing.key}owner:{name}")
+            self._hit(self._all, thing.all, f"{thing.key}all")
+        except RateLimited:
+            raise
+        except Exception as error:  # Each storage has errors of its own.
+            self._distrust(error)
+
+    def _hit(self, rates: "list[RateLimitItem]", what: str, key: str) -> None:
+        for rate in rates:
+            if not self._limiter.hit(rate, "chatapp", self._scope, key):
+                reset = self._limiter.get_window_stats(rate, "chatapp", self._scope, key).reset_time
+                wait = max(math.ceil(reset - time.time()), 1)
+                raise RateLimited(f"{what} Try again in {_spoken(wait)}.", retry_after=wait)
+
+    def _forget_some(self) -> None:
+        if isinstance(self._storage, MemoryStorage) and len(self._storage.storage) > KEYS_MOST:
+            logger.warning(
+                "rate limits: more than %d owners are counted in memory. All counts begin anew; "
+                "set CHATAPP_RATE_LIMIT_STORAGE to a Redis.",
+                KEYS_MOST,
+            )
+            self._storage.reset()
+
+    def _distrust(self, error: Exception) -> None:
+        with self._lock:
+            now = time.monotonic()
+            if now < self._trusted_from:
+                return  # Another request has told it.
+            self._trusted_from = now + STORAGE_PAUSE
+        logger.error(
+            "rate limits: the storage fails, so nobody is limited for %g s: %r",
+            STORAGE_PAUSE,
+            error,
+        )
+
+
+def _parsed(name: str, rates: str | None) -> "list[RateLimitItem]":
+    if rates is None:
+        return []
+    try:
+        return parse_many(rates)
+    except ValueError:
+        raise ConfigError(
+            f"{name}={rates!r} is no rate. Write for example 20/minute;200/day."
+        ) from None
+
+
+def _storage(url: str) -> "Storage":
+    scheme = url.partition(":")[0]  # The rest may hold a password.
+    slow: dict[str, float] = {}
+    if scheme.startswith(("redis", "valkey")):
+        slow = {"socket_timeout": STORAGE_SECONDS, "socket_connect_timeout": STORAGE_SECONDS}
+    try:
+        storage = storage_from_string(url, **slow)
+    except Exception as error:  # Each storage has errors of its own.
+        # The error's own text may have the whole address in it.
+        raise ConfigError(
+            f"CHATAPP_RATE_LIMIT_STORAGE={scheme}:… can't be used ({type(error).__name__}). "
+            "Write memory:// or redis://host:6379, for which redis must be installed."
+        ) from None
+    if not isinstance(storage, Storage):
+        raise ConfigError(f"CHATAPP_RATE_LIMIT_STORAGE={scheme}:… is for asyncio. Leave that out.")
+    return storage
+
+
+def _spoken(seconds: float) -> str:
+    """A time in the largest unit that it fills."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{math.ceil(seconds)} s"

@@ -1,0 +1,220 @@
+"""Beginning an answer: exactly once for a key, and leaving nothing behind where it is refused."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from ..answers.answer import Answer, Status
+from ..answers.registry import Answers
+from ..conversations.ledger_writer import Bookkeeper
+from ..conversations.store import Conversation, Store
+from ..errors import ChatAppError, Conflict, InternalError, InvalidRequest, ShuttingDown, restored
+from ..eventlog import EventLog, Record
+from ..generation.generator import Asked, Writing, asked_in
+from ..replication.pubsub import PushChannel
+from ..replication.replicas import Mirrors
+from ..replication.replicator import Journal
+from ..replication.segments import record_of
+from ..runtime.retry_queue import Outbox
+from ..settings import Settings
+from ..upstream.client import Upstream
+from .limits import Limits
+
+JOIN_POLL: Final = 0.05
+"""Seconds between looks at an answer that another worker is just beginning."""
+NO_REASON: Final = msgspec.json.encode(InternalError("It never began. Ask again.").details())
+
+
+@dataclass(kw_only=True)
+class ChatRequest:
+    """A question, checked. Either `message`, `messages` or `regenerate` is there."""
+
+    message: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    conversation_id: str | None = None
+    regenerate: str | None = None
+    edit: str | None = None
+    model: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    """`temperature`, `top_p`, `max_tokens`, `reasoning_effort`, as far as they are given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starter:
+    """Begins the answers of this worker."""
+
+    settings: Settings
+    store: Store
+    upstream: Upstream
+    log: EventLog
+    me: Callable[[], str]
+    answers: Answers
+    mirrors: Mirrors
+    journal: Journal
+    outbox: Outbox
+    bookkeeper: Bookkeeper
+    push: PushChannel
+    limits: Limits
+    writing: Writing
+
+    def start(
+        self,
+        owner: str,
+        asked: ChatRequest,
+        key: str | None = None,
+        *,
+        known_at_once: bool = False,
+        counted_as: str | None = None,
+    ) -> Answer:
+        """The running answer to a request: a new one, or the one that its key stands for.
+
+        :param known_at_once: whether every worker must know it when this returns.
+        :param counted_as: as for `Limits.check`.
+        :raises ChatAppError: the request can't be met, or the upstream refuses it in time.
+        """
+        if self.answers.is_leaving():
+            raise ShuttingDown("The server is restarting; try again in 1 s.", retry_after=1)
+        model = self._offered(asked.model)
+        answer = self.answers.create(owner)
+        answer.key, answer.provisional, answer.request = key, True, self._request(asked)
+        if known := self._already_there(answer):
+            return self._join(known)
+        try:
+            self.limits.check(owner, counted_as)
+            self._begin_answer(answer, asked, model)
+            if known_at_once:
+                self.journal.claim(answer)
+            self._settled(answer)
+        except Exception as error:
+            internal = InternalError("Something went wrong. Try again.")
+            self._take_back(answer, error if isinstance(error, ChatAppError) else internal)
+            raise
+        answer.provisional = False
+        if not answer.running:
+            self.journal.wake()
+        return answer
+
+    def _request(self, asked: ChatRequest) -> bytes | None:
+        """What another worker would need to go on."""
+        if self.settings.takeover != "continue":
+            return None
+        return msgspec.json.encode({"messages": asked.messages, "options": asked.options})
+
+    def _already_there(self, answer: Answer) -> Record | None:
+        """The answer that the key of this one stands for; None: this one, or there is no key."""
+        if answer.key is None:
+            return None
+        try:
+            known = self.log.claim(record_of(answer, self.me()))
+        except ChatAppError as error:
+            self.answers.discard(answer, error)
+            raise
+        if known.id == answer.id:
+            return None
+        self.answers.discard(answer, Conflict("Another request was faster."))
+        return known
+
+    def _settled(self, answer: Answer) -> Answer:
+        """Wait for the upstream's yes or no, as long as a reply may wait.
+
+        :raises ChatAppError: its no.
+        """
+        answer.settled.wait(self.settings.start_wait)
+        if answer.error and not answer.accepted:
+            raise answer.error
+        return answer
+
+    def _join(self, record: Record) -> Answer:
+        """The answer that a key stands for, when the upstream has accepted or refused it."""
+        deadline = time.monotonic() + self.settings.start_wait
+        known: Record | None = record
+        while known is not None:
+            if here := self.answers.find(record.id):
+                return self._settled(here)
+            if known.status == "refused":
+                raise restored(msgspec.json.decode(known.refusal or NO_REASON))
+            if known.status != Status.PENDING or time.monotonic() > deadline:
+                break
+            time.sleep(JOIN_POLL)
+            known = self.log.find(record.id)
+        if known is None or (mirror := self.mirrors.find(record.id)) is None:
+            raise Conflict("The request with this key has just failed. Send it again.")
+        return mirror
+
+    def _take_back(self, answer: Answer, error: ChatAppError) -> None:
+        """Undo what starting an answer has done: it never began."""
+        self.answers.discard(answer, error)
+        if answer.key is None:
+            self.journal.forget(answer)
+        else:
+            self.journal.drop(answer)
+            refusal = msgspec.json.encode(error.details())
+            self.outbox.do(lambda: self.log.refuse(answer.id, answer.epoch, refusal))
+        self.outbox.do(lambda: self._withdraw(answer))
+
+    def _withdraw(self, answer: Answer) -> None:
+        self.bookkeeper.settle(answer.id)
+        if gone := self.store.withdraw(answer.id):
+            fields = {"action": "deleted", "id": gone, "title": None}
+            self.push.publish("conversation", fields, to=answer.owner)
+
+    def _offered(self, wanted: str | None) -> str | None:
+        """The model that a request names.
+
+        :raises InvalidRequest: it is not offered.
+        """
+        if wanted is None:
+            return None
+        offered = self.upstream.models()
+        if wanted not in offered:
+            raise InvalidRequest(
+                f"This model is not offered here. Choose one of: {', '.join(offered)}.",
+                param="model",
+            )
+        return wanted
+
+    def _begin_answer(self, answer: Answer, asked: ChatRequest, model: str | None) -> None:
+        chosen = model or self.upstream.default_model()
+        if asked.messages is None:
+            conversation = self._record(answer, asked, model, chosen)
+            message = conversation.messages[answer.id]
+            answer.conversation_id, answer.created_at = conversation.id, message.created_at
+            question = asked_in(conversation, answer.id, message.model or chosen, asked.options)
+        else:
+            self.bookkeeper.call_begins(answer.id, answer.owner, chosen)
+            question = Asked(model=chosen, messages=asked.messages, options=asked.options)
+        self.journal.watch(answer, claimed=answer.key is not None)
+        self.writing.begin(answer, question)
+        self.push.publish("answer", about(answer, "started"), to=answer.owner)
+
+    def _record(
+        self, answer: Answer, asked: ChatRequest, model: str | None, default: str
+    ) -> Conversation:
+        models = {"model": model, "default_model": default}
+        if asked.regenerate is not None:
+            return self.store.ask_again(answer.owner, asked.regenerate, answer.id, **models)
+        conversation = self.store.ask(
+            answer.owner,
+            asked.conversation_id,
+            asked.message or "",
+            answer.id,
+            asked.edit,
+            **models,
+        )
+        if asked.conversation_id is None:
+            fields = {"action": "created", "id": conversation.id, "title": conversation.title}
+            self.push.publish("conversation", fields, to=answer.owner)
+        return conversation
+
+
+def about(answer: Answer, action: str) -> dict[str, Any]:
+    """What the owner's pages are told of an answer."""
+    return {
+        "action": action,
+        "id": answer.id,
+        "conversation_id": answer.conversation_id,
+        "status": answer.status,
+    }

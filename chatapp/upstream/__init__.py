@@ -1,0 +1,1 @@
+"""The model's server: the request, its bytes, its chunks, its errors."""

@@ -1,0 +1,231 @@
+"""An answer on its way from the upstream: its bytes in, its pieces out."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import httpx2
+
+from ..answers.sse import Decoder, MessageTooLarge
+from ..errors import ChatAppError, UpstreamCut, UpstreamInvalid, UpstreamTimeout
+from .chunks import ChunkReader, Piece, ToolCall
+from .transport import Cancellation, RawBody
+
+TAIL_SECONDS: Final = 1.0
+"""How long an upstream may take, after the answer's last word, to send usage and end the stream."""
+
+DONE: Final = b"[DONE]"
+
+Write = Callable[[Iterable[Piece]], bool]
+Ended = Callable[[Exception | None], None]
+Pump = Callable[[RawBody, Callable[[bytes], float], Ended, float], None]
+"""Hands a body's bytes to a function, which tells for how many seconds it waits for more. Calls the
+second when that is 0, the body ends, or something raises; the number is for the first bytes."""
+
+
+class ChatStream:
+    """A synchronous generator over the SDK's open stream: iterate for the pieces of the answer.
+
+    Ends normally only when the upstream has said why it stopped; raises `ChatAppError` otherwise.
+
+    :param response: accepted by the upstream, its body unread.
+    :param cancellation: closes its connection.
+    :param prompt_bytes: of the question's text, for an estimate of the usage.
+    :param pump: what hands the bytes on in `copy`; None: the thread that calls it.
+    :param silence: seconds that the pump bears.
+    """
+
+    __slots__ = (
+        "_body",
+        "_cancellation",
+        "_complete",
+        "_decoder",
+        "_encoded",
+        "_ended",
+        "_prompt_bytes",
+        "_pump",
+        "_reader",
+        "_silence",
+        "_tail",
+        "_valid",
+        "_write",
+        "finish_reason",
+    )
+
+    def __init__(
+        self,
+        response: httpx2.Response,
+        cancellation: Cancellation,
+        prompt_bytes: int,
+        pump: Pump | None,
+        silence: float,
+    ) -> None:
+        self.finish_reason: str | None = None
+        """`stop`, `length` or `content_filter`; None: not ended yet."""
+        encoded = "content-encoding" in response.headers
+        # The response would keep the request with it, and so the whole history.
+        self._encoded = response if encoded else None
+        self._body: RawBody = response.extensions["raw_body"]
+        self._cancellation = cancellation
+        self._prompt_bytes = prompt_bytes
+        self._pump = None if encoded else pump
+        self._silence = silence
+        self._reader = ChunkReader()
+        self._decoder = Decoder()
+        self._valid = False
+        self._complete = False
+        self._tail: threading.Timer | None = None
+        self._write: Write | None = None
+        self._ended: Ended | None = None
+
+    def __iter__(self) -> Iterator[Piece]:
+        try:
+            for block in self._encoded.iter_bytes() if self._encoded else self._body:
+                pieces: list[Piece] = []
+                try:
+                    self._read(block, pieces)
+                except ChatAppError:
+                    yield from pieces
+                    raise
+                yield from pieces
+                if self._complete:
+                    break
+                if self._reader.finish_reason and not self._tail:
+                    self._bound_tail()
+        except httpx2.HTTPError as error:
+            self._break_off(error)
+        yield from self._rest()
+
+    def copy(self, write: Write, ended: Ended) -> None:
+        """Hand the pieces to `write` as they come, until the end or until it says no.
+
+        Then `ended` is called, with what was raised: here, or later where a pump does the work.
+        """
+        if self._pump is not None:
+            self._write, self._ended = write, ended
+            self._pump(self._body, self._take, self._conclude, self._silence)
+            return
+        fault: Exception | None = None
+        try:
+            for piece in self:
+                if not write((piece,)):
+                    self.finish_reason = "length"
+                    break
+        except Exception as error:
+            fault = error
+        ended(fault)
+
+    def _take(self, block: bytes) -> float:
+        """Write what the pump has brought; for how many seconds more is waited for."""
+        assert self._write  # noqa: S101 # for mypy
+        pieces: list[Piece] = []
+        fault: ChatAppError | None = None
+        try:
+            self._read(block, pieces)
+        except ChatAppError as error:
+            fault = error
+        if not self._write(pieces):
+            self.finish_reason = "length"
+            return 0.0
+        if fault:
+            raise fault
+        if self._complete:
+            return 0.0
+        return TAIL_SECONDS if self._reader.finish_reason else self._silence
+
+    def _conclude(self, fault: Exception | None) -> None:
+        """Write what is left when the bytes have ended, and tell what went wrong, in our terms."""
+        write, ended = self._write, self._ended
+        self._write = self._ended = None  # They refer to this stream.
+        assert write is not None  # noqa: S101 # for mypy
+        assert ended is not None  # noqa: S101
+        try:
+            if isinstance(fault, httpx2.HTTPError):
+                self._break_off(fault)
+                fault = None
+            if not fault and not self.finish_reason and not write(self._rest()):
+                self.finish_reason = "length"
+        except Exception as error:
+            fault = error
+        ended(fault)
+
+    def _read(self, block: bytes, pieces: list[Piece]) -> None:
+        """Add the pieces that these bytes complete, up to the end of the stream or to a fault."""
+        try:
+            messages = self._decoder.feed_data(block)
+        except MessageTooLarge as error:
+            raise UpstreamInvalid(
+                "The model's server sent too much at once. Try again.", seen=str(error)
+            ) from None
+        for data in messages:
+            if data == DONE:
+                self._complete = True
+                break
+            self._reader.read(data, pieces)
+            self._valid = True
+
+    def _break_off(self, error: httpx2.HTTPError) -> None:
+        """An answer whose end was told is whole, whatever came of the connection then."""
+        if self._reader.finish_reason:
+            return
+        seen = repr(error)
+        if isinstance(error, httpx2.TimeoutException):
+            silent = "The model fell silent for too long. Ask again."
+            raise UpstreamTimeout(silent, seen=seen) from None
+        if isinstance(error, httpx2.DecodingError):
+            unreadable = "The model's server sent something unreadable."
+            raise UpstreamInvalid(unreadable, seen=seen) from None
+        raise UpstreamCut("The connection to the model broke. Ask again.", seen=seen) from None
+
+    def _rest(self) -> Iterator[Piece]:
+        if not self._complete:
+            for message in self._decoder.flush():
+                if message.data != DONE:
+                    pieces: list[Piece] = []
+                    self._reader.read(message.data, pieces)
+                    self._valid = True
+                    yield from pieces
+        yield from self._reader.rest()
+        self.finish_reason = self._reader.finish_reason
+        if self.finish_reason is None:
+            raise self._endless()
+
+    def _endless(self) -> ChatAppError:
+        if self._valid:
+            return UpstreamCut(
+                "The answer broke off before its end. Ask again.",
+                seen="the stream ended without a finish reason",
+            )
+        return UpstreamInvalid(
+            "The model's server sent no answer. Try again, or tell whoever runs this site.",
+            seen="the stream ended without a chunk",
+        )
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """What the model calls, complete at the end of a stream that was not cut off."""
+        if self.finish_reason != "stop":
+            return []
+        return [call for _, call in sorted(self._reader.tool_calls.items())]
+
+    def usage(self, text: str) -> tuple[dict[str, int], str]:
+        """Tokens as the provider counted them, else estimated at four bytes of UTF-8 each."""
+        if self._reader.usage:
+            return self._reader.usage, "provider"
+        prompt, completion = -(-self._prompt_bytes // 4), -(-len(text.encode()) // 4)
+        counted = {"prompt_tokens": prompt, "completion_tokens": completion}
+        return counted | {"total_tokens": prompt + completion}, "estimated"
+
+    def close(self) -> None:
+        """Give the connection back, or close it when the answer did not reach its end."""
+        if self._tail:
+            self._tail.cancel()
+        if self._complete and not self._cancellation.cancelled:
+            # Read to its end, the response leaves a connection that can be used again.
+            self._body.drain(TAIL_SECONDS)
+        self._body.close()
+
+    def _bound_tail(self) -> None:
+        self._tail = threading.Timer(TAIL_SECONDS, self._cancellation.cancel)
+        self._tail.daemon = True
+        self._tail.start()

@@ -1,0 +1,185 @@
+"""The life of an answer over HTTP: start, follow, look at, stop."""
+
+import contextlib
+from typing import Any
+
+from flask import Blueprint, Response, request, url_for
+from flask.typing import ResponseReturnValue
+
+from ..answers import sse
+from ..answers.answer import RUNNING, Answer
+from ..answers.events import Event, EventType, event_data, start_event, timestamp
+from ..answers.text.granularity import Granularity
+from ..conversations.store import Message
+from ..delivery.follower import Follower
+from ..errors import InvalidRequest, NotFound, StorageUnavailable
+from ..service.components import Parts
+from .auth import counted_as, owner, reader_of, ticket
+from .responses import stream, whole
+from .validation import chat_request, idempotency_key, json_body
+
+
+def register(blueprint: Blueprint, parts: Parts) -> None:
+    """Add the answer routes."""
+
+    @blueprint.post("/api/chat")
+    def start_answer() -> ResponseReturnValue:
+        asked = chat_request(json_body(parts.settings), parts.settings)
+        granularity = _granularity()
+        streams = _wants_stream()
+        key = idempotency_key()
+        # Where to find the answer is told to whoever gets no stream: that may be another worker.
+        answer = parts.service.start(
+            owner(), asked, key, known_at_once=not streams, counted_as=counted_as()
+        )
+        if streams:
+            return _follow(parts, answer, 0, granularity)
+        return _reference(answer), 202
+
+    @blueprint.get("/api/answers/<answer_id>")
+    def read_answer(answer_id: str) -> ResponseReturnValue:
+        answer = parts.service.find(owner(), answer_id)
+        if answer is None:
+            return _snapshot_of_message(parts.store.answer(owner(), answer_id))
+        if answer.running and parts.service.is_elsewhere(answer):
+            # Its message may be saved already, while its last events are on their way to us.
+            with contextlib.suppress(NotFound, StorageUnavailable):
+                message = parts.store.answer(owner(), answer_id)
+                if message.status not in RUNNING:
+                    return _snapshot_of_message(message)
+        return _snapshot_of_answer(answer)
+
+    @blueprint.get("/api/answers/<answer_id>/events")
+    def follow_answer(answer_id: str) -> ResponseReturnValue:
+        reader, granularity = reader_of(answer_id), _granularity()
+        cursor = sse.parse_cursor(
+            request.headers.get("Last-Event-ID"), request.args.get("last_event_id")
+        )
+        if answer := parts.service.find(reader, answer_id):
+            if cursor is not None:
+                parts.service.catch_up(answer, cursor)
+            # Asked first: of an answer that is over, no event comes after `last` is read.
+            over, last = not answer.running, answer.log.last
+            if cursor is not None and cursor > last and not over:
+                cursor = None  # It claims what was not written yet: nobody knows what it has.
+            if cursor is not None and cursor >= last and over:
+                return Response(status=204)
+            return _follow(parts, answer, cursor, granularity)
+        message = _ended(parts.store.answer(reader, answer_id))
+        if cursor is not None and cursor >= message.last_event:
+            return Response(status=204)
+        return _frames_of_message(message, from_the_start=cursor == 0)
+
+    @blueprint.post("/api/answers/<answer_id>/stop")
+    def stop_answer(answer_id: str) -> ResponseReturnValue:
+        if answer := parts.service.find(owner(), answer_id):
+            parts.service.stop(answer)
+            return _reference(answer), 202
+        message = _ended(parts.store.answer(owner(), answer_id))
+        about = {"id": message.id, "conversation_id": message.conversation_id}
+        return {"answer": about | {"status": message.status}, **_links(message.id)}, 202
+
+
+def _wants_stream() -> bool:
+    """Whether an event stream is asked for by name, with or without parameters, and before JSON."""
+    best_last = reversed(request.accept_mimetypes)
+    accepted = {kind.partition(";")[0].strip().lower(): quality for kind, quality in best_last}
+    stream = accepted.get("text/event-stream", accepted.get("text/*", 0.0))
+    return 0 < stream >= accepted.get("application/json", 0.0)
+
+
+def _granularity() -> Granularity:
+    try:
+        return Granularity(request.args.get("granularity", Granularity.TOKEN))
+    except ValueError:
+        raise InvalidRequest(
+            f"granularity is one of: {', '.join(Granularity)}.", param="granularity"
+        ) from None
+
+
+def _follow(parts: Parts, answer: Answer, cursor: int | None, granularity: Granularity) -> Response:
+    follower = Follower(answer, cursor, granularity, parts.service.answers.is_leaving)
+    response = stream(parts, follower)
+    response.headers["X-Answer-Id"] = answer.id
+    return response
+
+
+def _links(answer_id: str) -> dict[str, str]:
+    return {
+        "events": url_for(".follow_answer", answer_id=answer_id, ticket=ticket(answer_id)),
+        "stop": url_for(".stop_answer", answer_id=answer_id),
+    }
+
+
+def _reference(answer: Answer) -> dict[str, Any]:
+    about = {
+        "id": answer.id,
+        "conversation_id": answer.conversation_id,
+        "status": answer.shown_status,
+    }
+    return {"answer": about, **_links(answer.id)}
+
+
+def _snapshot_of_answer(answer: Answer) -> dict[str, Any]:
+    number, fields = answer.snapshot()
+    return {
+        "id": answer.id,
+        "conversation_id": answer.conversation_id,
+        "model": answer.model,
+        **fields,
+        "finish_reason": answer.finish_reason,
+        "usage": answer.usage,
+        "usage_source": answer.usage_source,
+        "error": answer.error.fields() if answer.error else None,
+        "last_event": number,
+        "created_at": timestamp(answer.created_at),
+        **_links(answer.id),
+    }
+
+
+def _snapshot_of_message(message: Message) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "conversation_id": message.conversation_id,
+        "model": message.model,
+        "text": message.content,
+        "reasoning": message.reasoning,
+        "status": message.status,
+        "finish_reason": message.finish_reason,
+        "usage": message.usage,
+        "usage_source": message.usage_source,
+        "error": message.error,
+        "last_event": message.last_event,
+        "created_at": timestamp(message.created_at),
+        **_links(message.id),
+    }
+
+
+def _ended(message: Message) -> Message:
+    """A message whose log is gone.
+
+    :raises StorageUnavailable: it is still being written, and its worker will tell the event log.
+    """
+    if message.status in RUNNING:
+        unread = "This can't be read at the moment. Try again in 1 s."
+        raise StorageUnavailable(unread, retry_after=1)
+    return message
+
+
+def _frames_of_message(message: Message, *, from_the_start: bool) -> Response:
+    """Snapshot and end of an answer whose log is gone; for who has nothing yet, also its start."""
+    text = {"text": message.content, "reasoning": message.reasoning, "status": message.status}
+    end = {name: getattr(message, name) for name in ("finish_reason", "usage", "usage_source")}
+    last = message.last_event
+    frames = b""
+    if from_the_start:
+        about = (message.id, message.conversation_id, message.model, message.created_at)
+        frames = sse.encode(start_event(*about))
+    frames += sse.encode(Event(last - 1, EventType.SNAPSHOT, event_data(text)))
+    if message.error:
+        frames += sse.encode(Event(last, EventType.FAILED, event_data(message.error)))
+    else:
+        frames += sse.encode(Event(last, EventType.DONE, event_data(end)))
+    response = whole(frames)
+    response.headers["X-Answer-Id"] = message.id
+    return response

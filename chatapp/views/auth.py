@@ -1,0 +1,217 @@
+"""Who is asking, and from where."""
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from flask import Blueprint, Flask, Response, current_app, g, request, url_for
+
+from ..delivery.client_connection import cooperative
+from ..errors import ConfigError, CrossSite, NotSignedIn
+from ..identity import owners
+from ..identity.tickets import Tickets
+from ..identity.visitor_cookie import COOKIE, COOKIE_MAX_AGE, Visitors
+from ..runtime.stall_watch import StallWatch
+from ..settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """How one chat knows its owners."""
+
+    chat: str
+    """The chat's name."""
+    settings: Settings
+    log_in: Callable[[], Callable[[], object] | None]
+    """The application's own function, which tells who has signed in; None: there is none."""
+    watch: StallWatch
+    visitors: Callable[[], Visitors]
+    tickets: Callable[[], Tickets]
+
+
+def register(blueprint: Blueprint, identity: Identity) -> None:
+    """Guard a blueprint's routes against other sites, and send new visitors their cookie."""
+    settings = identity.settings
+    warn = _Once(_warn_of_threads)
+
+    @blueprint.before_request
+    def guard() -> Response | None:
+        warn()
+        g.chatapp_identity = identity
+        # A request that the application makes inside of another one has its own owner.
+        g.pop("chatapp_owner", None)
+        if request.method == "OPTIONS":
+            return Response(status=204)
+        if request.method not in SAFE_METHODS:
+            _refuse_other_sites(settings)
+        return None
+
+    @blueprint.after_request
+    def finish(response: Response) -> Response:
+        if cookie := g.pop("chatapp_cookie", None):
+            response.set_cookie(
+                cookie_name(identity.chat),
+                cookie,
+                max_age=COOKIE_MAX_AGE,
+                path=url_for(".page"),
+                secure=request.is_secure,
+                httponly=True,
+                samesite="Lax",
+            )
+        if settings.cors_origins:
+            _allow_origin(response, settings.cors_origins)
+        return response
+
+
+def owner() -> str:
+    """The owner of what this request makes and reads; a new one for who was never here.
+
+    :raises NotSignedIn: the application's log-in names nobody.
+    """
+    if "chatapp_owner" not in g:
+        g.chatapp_owner = _owner(g.chatapp_identity)
+    return str(g.chatapp_owner)
+
+
+def counted_as() -> str | None:
+    """Whose questions are counted; None: the owner's, who is known."""
+    return f"address:{request.remote_addr}" if "chatapp_cookie" in g else None
+
+
+def ticket(answer_id: str) -> str | None:
+    """A ticket for reading one answer from another origin, which sends no cookie; else None."""
+    identity: Identity = g.chatapp_identity
+    if request.headers.get("Origin") not in identity.settings.cors_origins:
+        return None
+    return identity.tickets().issue(answer_id, owner())
+
+
+def reader_of(answer_id: str) -> str:
+    """The owner who may read an answer's events: by a ticket that is good yet, or as `owner`."""
+    identity: Identity = g.chatapp_identity
+    given = request.args.get("ticket")
+    return (given and identity.tickets().read(given, answer_id)) or owner()
+
+
+def cookie_name(chat: str) -> str:
+    """Each chat has a cookie of its own."""
+    return COOKIE if chat == "chatapp" else f"{COOKIE}_{chat}"
+
+
+def _owner(identity: Identity) -> str:
+    log_in = identity.log_in() or _flask_login(current_app)
+    if log_in is not None:
+        user = identity.watch.call(log_in)
+        if user is not None:
+            return owners.user(identity.chat, _user_id(user))
+        if identity.log_in() is not None or identity.settings.login_required:
+            raise NotSignedIn("Sign in to go on.")
+    elif identity.settings.login_required:
+        raise NotSignedIn("Sign in to go on.")
+    visitors = identity.visitors()
+    known = visitors.read(request.cookies.get(cookie_name(identity.chat), ""))
+    if known is None:
+        known, g.chatapp_cookie = visitors.new()
+    return owners.visitor(identity.chat, known)
+
+
+def _user_id(user: object) -> str:
+    """:raises ConfigError: what the log-in returns can't name an owner."""
+    # Not any object: the text of one often differs from request to request. And False is nobody.
+    if isinstance(user, bool) or not isinstance(user, str | int | UUID):
+        raise ConfigError(
+            f"The log-in returned a {type(user).__name__}. Return the user's id, a text or a "
+            "number, or None for who has not signed in."
+        )
+    name = str(user)
+    if not 0 < len(name) <= owners.ID_MOST or not _kept_as_it_is(name):
+        raise ConfigError(
+            f"The log-in returned an id that can't be kept. One has 1 to {owners.ID_MOST} whole "
+            f"characters, none of them NUL, and does not begin with {owners.VISITOR!r}."
+        )
+    return name
+
+
+def _kept_as_it_is(name: str) -> bool:
+    """Whether a database keeps this id, and no hook takes it for a visitor's."""
+    half = any("\ud800" <= character <= "\udfff" for character in name)
+    return not (half or "\0" in name or name.startswith(owners.VISITOR))
+
+
+def _flask_login(app: Flask) -> Callable[[], object] | None:
+    """Who has signed in by Flask-Login, where the application uses it."""
+    module = sys.modules.get("flask_login")
+    if module is None or not hasattr(app, "login_manager"):
+        return None
+
+    def signed_in() -> object:
+        user = module.current_user
+        return user.get_id() if user and user.is_authenticated else None
+
+    return signed_in
+
+
+class _Once:
+    """Calls a function the first time."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __call__(self) -> None:
+        if self._function is not None:
+            function, self._function = self._function, None
+            function()
+
+
+def _warn_of_threads() -> None:
+    if not cooperative():
+        logger.warning(
+            "This server keeps a thread for each open stream, so it can serve only as many readers "
+            "as it has threads. For more, run it by: gunicorn -k gevent"
+        )
+
+
+def _refuse_other_sites(settings: Settings) -> None:
+    """A browser says where a request comes from; other clients don't, and have no cookie to abuse.
+
+    :raises CrossSite:
+    """
+    origin = request.headers.get("Origin")
+    if origin in settings.cors_origins:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    # A browser that is older than this header says at least the origin.
+    elsewhere = site is None and origin and _host_of(origin) != request.host
+    if site in ("cross-site", "same-site") or elsewhere:
+        raise CrossSite("This request comes from another site, which is not allowed to make it.")
+
+
+def _host_of(origin: str) -> str | None:
+    """The host and port of an origin; None where it is malformed."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
+    """[fetch] CORS; one origin is named, never `*`, for the cookie goes with the request."""
+    response.vary.add("Origin")
+    origin = request.headers.get("Origin")
+    if origin not in origins:
+        return
+    allow = response.headers
+    allow["Access-Control-Allow-Origin"] = origin
+    allow["Access-Control-Allow-Credentials"] = "true"
+    allow["Access-Control-Expose-Headers"] = "X-Answer-Id, Retry-After"
+    if request.method == "OPTIONS":
+        allow["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
+        allow["Access-Control-Allow-Headers"] = "Content-Type, Idempotency-Key, Last-Event-ID"
+        allow["Access-Control-Max-Age"] = "600"

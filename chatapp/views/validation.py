@@ -1,0 +1,219 @@
+"""What a client sends, checked: each field has its kind and bound, and a fault names its field."""
+
+import json
+import logging
+import re
+from typing import Any, Final
+
+from flask import request
+from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestEntityTooLarge
+
+from ..delivery.client_connection import body_deadline, socket_of
+from ..errors import BodyTooLarge, ChatAppError, InvalidRequest, NotJSON, UnknownField
+from ..service.starter import ChatRequest
+from ..settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
+MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+EFFORT: Final = re.compile(r"[a-z]{1,16}", re.ASCII)
+NESTED_MOST: Final = 16
+KEY: Final = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
+
+
+def json_body(settings: Settings) -> dict[str, Any]:
+    """The request's JSON object.
+
+    :raises ChatAppError: it is none, too large, or does not arrive.
+    """
+    # A form or a plain-text body can be posted from any site; JSON needs that site's permission.
+    if not request.is_json:
+        raise NotJSON("Send JSON, with the header Content-Type: application/json.")
+    _receive(settings)
+    try:
+        body = request.get_json()
+    except (BadRequest, RecursionError):
+        raise InvalidRequest("The request's body is not valid JSON.") from None
+    if not isinstance(body, dict):
+        raise InvalidRequest("The request's body must be a JSON object.")
+    return body
+
+
+def _receive(settings: Settings) -> None:
+    """Wait for the whole body, which the request keeps.
+
+    :raises ChatAppError: it is too large, or does not arrive.
+    """
+    # One more than allowed: a body of unknown length is cut off there without a word.
+    request.max_content_length = settings.body_max_bytes + 1
+    try:
+        with body_deadline(socket_of(request.environ), settings.body_timeout):
+            if len(request.get_data()) > settings.body_max_bytes:
+                raise RequestEntityTooLarge
+    except RequestEntityTooLarge:
+        raise BodyTooLarge(
+            f"The request is larger than {settings.body_max_bytes} bytes. Send less."
+        ) from None
+    except ClientDisconnected:
+        raise InvalidRequest("The request's body is shorter than announced.") from None
+    except ChatAppError:
+        raise
+    except Exception as error:
+        # Each server has errors of its own for chunks that are none, or that break off.
+        logger.warning("a request's body could not be read: %r", error)
+        raise InvalidRequest("The request's body is not sent as HTTP has it.") from None
+
+
+def idempotency_key() -> str | None:
+    """:raises InvalidRequest: a key that is no key."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not KEY.fullmatch(key):
+        raise InvalidRequest(
+            "An Idempotency-Key has 1 to 200 visible ASCII characters.", param="Idempotency-Key"
+        )
+    return key
+
+
+def chat_request(body: dict[str, Any], settings: Settings) -> ChatRequest:
+    """:raises InvalidRequest: naming the field."""
+    refuse_unknown(body, _READERS)
+    parsed = ChatRequest()
+    for name, value in body.items():
+        if value is not None:
+            _READERS[name](parsed, name, value, settings)
+    given = [n for n in ("message", "messages") if getattr(parsed, n) is not None]
+    if parsed.regenerate is not None and not given:
+        if parsed.conversation_id is not None or parsed.edit is not None:
+            raise InvalidRequest("regenerate names the answer: send it alone.", param="regenerate")
+        return parsed
+    if len(given) != 1 or parsed.regenerate is not None:
+        raise InvalidRequest(
+            "Send one of: message (a new question), messages (a whole history), "
+            "regenerate (the id of an answer).",
+            param="message",
+        )
+    if parsed.messages is not None and (parsed.conversation_id or parsed.edit):
+        raise InvalidRequest(
+            "A whole history belongs to no conversation: send messages alone.", param="messages"
+        )
+    if parsed.edit is not None and parsed.conversation_id is None:
+        raise InvalidRequest("Editing needs the conversation_id.", param="conversation_id")
+    return parsed
+
+
+def refuse_unknown(body: dict[str, Any], known: Any) -> None:
+    """:raises UnknownField: for the first field that is not known."""
+    for name in body:
+        if name not in known:
+            shown = name[:64].encode("ascii", "backslashreplace").decode()
+            raise UnknownField(f"There is no field {shown!r}.", param=shown)
+
+
+def text_field(name: str, value: Any, most: int) -> str:
+    """A text that is not blank and has at most `most` characters."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidRequest(f"{name} must be a text that is not blank.", param=name)
+    _check_text(name, value, most)
+    return value
+
+
+def _check_text(name: str, value: str, most: int) -> None:
+    if len(value) > most:
+        raise InvalidRequest(f"{name} has {len(value)} characters; {most} are allowed.", param=name)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{name} holds half a character.", param=name) from None
+
+
+def _message(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
+    parsed.message = text_field(name, value, settings.message_max_chars)
+
+
+def _messages(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
+    if not isinstance(value, list) or not value:
+        raise InvalidRequest("messages must be a list of at least one message.", param=name)
+    if len(value) > settings.history_max_messages:
+        raise InvalidRequest(
+            f"There are {len(value)} messages; {settings.history_max_messages} are allowed.",
+            param=name,
+        )
+    for index, message in enumerate(value):
+        _check_message(f"messages[{index}]", message, settings)
+    parsed.messages = value
+
+
+def _check_message(place: str, message: Any, settings: Settings) -> None:
+    role = message.get("role") if isinstance(message, dict) else None
+    if not isinstance(role, str) or role not in ROLES:
+        roles = ", ".join(sorted(ROLES))
+        raise InvalidRequest(f"{place} must have a role out of {roles}.", param="messages")
+    for name in message:
+        if name not in MESSAGE_FIELDS:
+            raise UnknownField(f"{place} has an unknown field.", param="messages")
+    content = message.get("content")
+    if isinstance(content, str):
+        _check_text("messages", content, settings.message_max_chars)
+    elif not (isinstance(content, list) or (content is None and "tool_calls" in message)):
+        raise InvalidRequest(f"{place} must have a content.", param="messages")
+    if _nested_too_deep(message):
+        raise InvalidRequest(f"{place} is nested deeper than {NESTED_MOST}.", param="messages")
+    try:
+        json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
+    except ValueError:
+        raise InvalidRequest(
+            f"{place} holds half a character or what is no number.", param="messages"
+        ) from None
+
+
+def _nested_too_deep(value: Any) -> bool:
+    """Whether the SDK, which walks through a message by recursion, could fail to."""
+    level = [value]
+    for _ in range(NESTED_MOST):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for values in inner for each in values if isinstance(each, dict | list)]
+    return bool(level)
+
+
+def _id(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
+    if not isinstance(value, str) or not ID.fullmatch(value):
+        raise InvalidRequest(f"{name} is not an id.", param=name)
+    setattr(parsed, name, value)
+
+
+def _model(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
+    parsed.model = text_field(name, value, 256)
+
+
+def _number(low: float, high: float, *, whole: bool = False) -> Any:
+    kinds = (int,) if whole else (int, float)
+
+    def read(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
+        if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+            kind = "a whole number" if whole else "a number"
+            raise InvalidRequest(f"{name} must be {kind} from {low:g} to {high:g}.", param=name)
+        parsed.options[name] = value
+
+    return read
+
+
+def _effort(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
+    if not isinstance(value, str) or not EFFORT.fullmatch(value):
+        raise InvalidRequest(f"{name} must be a word like low, medium or high.", param=name)
+    parsed.options[name] = value
+
+
+_READERS: Final[dict[str, Any]] = {
+    "message": _message,
+    "messages": _messages,
+    "conversation_id": _id,
+    "regenerate": _id,
+    "edit": _id,
+    "model": _model,
+    "temperature": _number(0, 2),
+    "top_p": _number(0, 1),
+    "max_tokens": _number(1, 10_000_000, whole=True),
+    "reasoning_effort": _effort,
+}

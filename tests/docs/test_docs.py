@@ -1,0 +1,463 @@
+"""The documentation is true: its code runs, its links lead somewhere, its tables are complete."""
+
+import ast
+import contextlib
+import fnmatch
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import chatapp
+from chatapp import create_app
+from chatapp.answers.answer import TRANSITIONS
+from chatapp.answers.events import EventType
+from chatapp.errors import CODES
+from tests.support.browser import Relay, chromium
+from tests.support.client import Client, joined
+from tests.support.gunicorn import ROOT, Gunicorn
+from tests.support.upstream import Call, FakeUpstream, by_hand, poll
+
+Serve = Callable[..., Gunicorn]
+DOCS = ROOT / "docs"
+PACKAGE = ROOT / "chatapp"
+LAYERS = ("eventlog", "migrations", "transport")
+"""Folders whose modules count as one."""
+READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
+PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES += sorted(ROOT.glob("examples/*/README.md"))
+PIECES = [f"Piece {number} 第{number}句。 " for number in range(30)]
+TEXT = "".join(PIECES)
+# Debian keeps it where only root's PATH looks.
+NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced code of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.M | re.S)
+
+
+def rows(page: Path, head: str) -> list[list[str]]:
+    """The cells of the table whose first line this is."""
+    _, _, below = page.read_text("utf-8").partition(f"\n{head}\n")
+    table = re.match(r"\|[ -|]+\n((?:\|.*\n)+)", below)
+    assert table, f"{page.name} has no table {head}"
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table[1].splitlines()
+    ]
+
+
+def anchors(page: Path) -> set[str]:
+    """What `page.md#…` may name: GitHub's form of each heading."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    return {re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if target.startswith(("http:", "https:", "mailto:")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+def test_the_chinese_readme_shows_what_the_english_one_does() -> None:
+    def shown(page: Path) -> list[list[str]]:
+        code = re.findall(r"^```\w*\n.*?^```$", page.read_text("utf-8"), re.M | re.S)
+        # A shell comment is in the reader's language.
+        return [[re.sub(r"(?m)\s+# .*$", "", each) for each in code], links(page)]
+
+    def links(page: Path) -> list[str]:
+        targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+        return [each for each in targets if not each.startswith("README")]
+
+    english, chinese = READMES
+    assert shown(chinese) == shown(english)
+    assert "](README.zh-CN.md)" in english.read_text("utf-8")
+    assert "](README.md)" in chinese.read_text("utf-8")
+    assert re.findall(r"^#+ ", prose(chinese), re.M) == re.findall(r"^#+ ", prose(english), re.M)
+
+
+@pytest.mark.parametrize("name", ["settings", "reference"])
+def test_a_page_that_is_made_from_the_code_is_what_its_program_writes(name: str) -> None:
+    spec = importlib.util.spec_from_file_location(f"make_{name}", DOCS / f"make_{name}.py")
+    assert spec
+    assert spec.loader
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    assert (DOCS / f"{name}.md").read_text("utf-8") == program.page()
+
+
+def test_the_reference_has_every_public_name() -> None:
+    text = (DOCS / "reference.md").read_text("utf-8")
+    missing = [name for name in chatapp.__all__ if f"`{name}`" not in text]
+    assert missing == ["create_app"]  # `wsgi.py` calls it; an application does not
+
+
+def test_the_tables_of_events_have_each_type() -> None:
+    documented = {
+        kind.strip("`")
+        for kind, _, _ in rows(DOCS / "protocol.md", "| `event:` | `data:` | meaning |")
+    }
+    assert documented == {"none", *EventType} - {EventType.TEXT}
+
+
+def test_the_table_of_errors_has_every_code_with_its_status() -> None:
+    documented = {
+        code.strip("`"): (int(status), retryable)
+        for code, status, retryable, _ in rows(
+            DOCS / "protocol.md", "| code | status | retryable | what to do |"
+        )
+    }
+    for code, error in CODES.items():
+        assert documented[code] == (error.status, "yes" if error.retryable else "no"), code
+
+
+def test_the_table_of_routes_is_the_applications() -> None:
+    documented = {
+        route.strip("`")
+        for route, _, _ in rows(DOCS / "protocol.md", "| route | what it does | reply |")
+    }
+    served = {
+        f"{method} {rule.rule}"
+        for rule in create_app().url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert documented == served
+
+
+def imports_of_modules() -> dict[str, set[str]]:
+    """What each module of the package imports from it."""
+    found: dict[str, set[str]] = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        place = file.relative_to(PACKAGE).with_suffix("").parts
+        if place == ("views", "__init__"):
+            continue
+        name = f"{place[0]}/" if place[0] in LAYERS else "/".join(place)
+        imported = found.setdefault(name, set())
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                imported |= targets(place[: len(place) - node.level], node)
+        imported -= {name, name.rstrip("/")}
+    return found
+
+
+def targets(package: tuple[str, ...], node: ast.ImportFrom) -> set[str]:
+    """The modules that a relative import within `package` names."""
+    path = (*package, *(node.module or "").split(".")) if node.module else package
+    if path and path[0] in LAYERS:
+        return {path[0]}
+    if path and path != ("views",):
+        return {"/".join(path)}
+    return {"/".join((*path, each.name)) for each in node.names}
+
+
+def test_the_table_of_modules_has_each_with_what_it_imports() -> None:
+    documented = {
+        name.strip("`"): set() if imports == "–" else set(imports.split(", "))
+        for name, _, imports in rows(DOCS / "design.md", "| module | job | imports |")
+    }
+    assert documented == imports_of_modules()
+
+
+def test_the_table_of_the_pages_modules_has_each() -> None:
+    named = [
+        name
+        for names, _ in rows(DOCS / "design.md", "| modules | what they do |")
+        for name in re.findall(r"`(\w+\*?)`", names)
+    ]
+    modules = {file.stem for file in (PACKAGE / "static").glob("*.js")}
+    described = {name: set(fnmatch.filter(modules, name)) for name in named}
+    assert all(described.values()), described
+    assert set().union(*described.values()) == modules
+
+
+def test_the_table_of_custom_properties_has_each() -> None:
+    style = (PACKAGE / "static/chat_box.css").read_text("utf-8")
+    documented = rows(DOCS / "embedding.md", "| custom property | of |")
+    names = {name for cell, _ in documented for name in re.findall(r"`(--[\w-]+)`", cell)}
+    assert names == set(re.findall(r"var\((--chat-[\w-]+),", style))
+
+
+def test_the_life_cycle_table_is_the_codes() -> None:
+    documented = {
+        (source, target)
+        for sources, after in rows(DOCS / "design.md", "| from | to |")
+        for source in re.findall(r"`(\w+)`", sources)
+        for target in re.findall(r"`(\w+)`", after)
+    }
+    assert documented == {(str(a), str(b)) for a, after in TRANSITIONS.items() for b in after}
+
+
+def test_the_readmes_python_serves_the_chat_below_its_prefix(serve: Serve, tmp_path: Path) -> None:
+    [code] = blocks(ROOT / "README.md", "python")
+    (tmp_path / "readme.py").write_text(code, "utf-8")
+    client = Client(serve("--pythonpath", str(tmp_path), app="readme:app").url)
+    page = client.get("/chat/")
+    assert page.status == 200
+    assert "text/html" in page.headers["Content-Type"]
+    reply = client.call("POST", "/chat/api/chat", {"message": "hi"}, Accept="text/event-stream")
+    assert reply.status == 200
+    assert b"event: done\n" in reply.body
+    assert client.get("/").status == 404
+
+
+def readers(server: Gunicorn) -> int:
+    """How many connections follow an answer."""
+    metrics = Client(server.url).get("/metrics").body.decode()
+    found = re.search(r"^chatapp_readers (\d+)$", metrics, re.M)
+    assert found, metrics
+    return int(found[1])
+
+
+class Cuts:
+    """A script that says `TEXT`, and three times cuts the connection of who reads it."""
+
+    def __init__(self, server: Gunicorn) -> None:
+        self.server = server
+        self.relay = Relay(server.port)
+        self.count = 0
+
+    def __call__(self, call: Call) -> None:
+        call.head()
+        for number, piece in enumerate(PIECES):
+            call.text(piece)
+            if number % 10 == 5:
+                poll(lambda: readers(self.server) == 1)
+                self.relay.cut()
+                poll(lambda: readers(self.server) == 0)
+                self.count += 1
+        call.finish()
+
+
+@pytest.fixture
+def cuts(serve: Serve, upstream: FakeUpstream) -> Iterator[Cuts]:
+    """A server that can be reached at `cuts.relay.url`, and the script of its upstream."""
+    script = upstream.script = Cuts(serve())
+    yield script
+    script.relay.close()
+
+
+def run_python_client(url: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The protocol page's client, asking."""
+    [code] = blocks(DOCS / "protocol.md", "python")
+    (folder / "ask.py").write_text(code, "utf-8")
+    command = [sys.executable, folder / "ask.py", url, "hi"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, encoding="utf-8")
+
+
+def test_the_python_client_prints_the_whole_answer_though_its_connection_is_cut(
+    cuts: Cuts, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    ran = run_python_client(cuts.relay.url, tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout == TEXT
+    assert cuts.count == 3
+    assert len(upstream.calls) == 1
+
+
+def test_the_python_client_says_why_an_answer_broke_off(
+    serve: Serve, upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    def break_off(call: Call) -> None:
+        call.head()
+        call.text("Begun")
+        call.cut()
+
+    upstream.script = break_off
+    ran = run_python_client(serve().url, tmp_path)
+    assert (ran.returncode, ran.stdout) == (1, "Begun")
+    assert "broke" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_the_javascript_client_shows_the_whole_answer_though_its_connection_is_cut(
+    cuts: Cuts, upstream: FakeUpstream
+) -> None:
+    [code] = blocks(DOCS / "protocol.md", "js")
+    program = f"""async () => {{
+      {code}
+      const shown = [];
+      const text = await ask("", "hi", (soFar) => shown.push(soFar));
+      return [shown, text];
+    }}"""
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(f"{cuts.relay.url}/healthz")
+        shown, text = page.evaluate(program)
+    assert text == TEXT
+    assert shown[-1] == TEXT
+    assert len(shown) >= len(PIECES)
+    assert cuts.count == 3
+    assert len(upstream.calls) == 1
+
+
+@contextlib.contextmanager
+def nginx(server: Gunicorn, folder: Path, changes: dict[str, str] | None = None) -> Iterator[str]:
+    """The deployment page's nginx in front of a server, some lines changed; its address."""
+    if NGINX is None:
+        missing = "There is no nginx; install it (Debian: apt-get install nginx)."
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    [block] = blocks(DOCS / "deployment.md", "nginx")
+    usual = [("127.0.0.1:8000", f"127.0.0.1:{server.port}"), ("listen 80;", "{listen}")]
+    for said, meant in usual + list((changes or {}).items()):
+        assert block.count(said) == 1
+        block = block.replace(said, meant)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        (folder / "nginx.conf").write_text(
+            configuration(block.replace("{listen}", f"listen 127.0.0.1:{port};"), folder)
+        )
+        # It takes an open socket over, as at its own upgrades: nobody else can take the port.
+        process = subprocess.Popen(
+            [NGINX, "-p", folder, "-e", "stderr", "-c", "nginx.conf"],
+            env={"NGINX": f"{listener.fileno()};"},
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+        complaints = re.findall(r"^.*\[(?:error|crit|alert|emerg)\].*$", log, re.M)
+        assert complaints == []
+
+
+def configuration(block: str, folder: Path) -> str:
+    """A whole configuration around the deployment page's part of one."""
+    user = "user root;" if os.geteuid() == 0 else ""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    folders = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+    return f"""
+        {user}
+        daemon off;
+        worker_processes 1;
+        pid {folder}/nginx.pid;
+        error_log stderr notice;
+        events {{ worker_connections 64; }}
+        http {{
+            access_log off;
+            {folders}
+            {block}
+        }}
+    """
+
+
+class Proxied(NamedTuple):
+    """A visitor who comes through nginx, and the server behind it."""
+
+    visitor: Client
+    server: Gunicorn
+
+
+@pytest.fixture
+def proxied(serve: Serve, upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxied]:
+    upstream.script = by_hand
+    server = serve()
+    with nginx(server, tmp_path) as url:
+        visitor = Client(url)
+        assert visitor.get("/api/conversations").status == 200
+        yield Proxied(visitor, server)
+
+
+def test_nginx_hands_every_piece_on_before_the_next_is_written(
+    proxied: Proxied, upstream: FakeUpstream
+) -> None:
+    stream = proxied.visitor.ask_streaming("slowly")
+    events = iter(stream)
+    assert next(events).event == "start"
+    call = upstream.call("slowly")
+    call.head()
+    for text in ("One", " two", " three."):
+        call.text(text)
+        assert next(events).data == {"text": text}
+    call.finish()
+    end = next(events)
+    assert end.event == "done", end
+    stream.close()
+
+
+def test_through_nginx_a_reader_who_goes_away_is_noticed_and_can_resume(
+    proxied: Proxied, upstream: FakeUpstream
+) -> None:
+    visitor, server = proxied
+    stream = visitor.ask_streaming("in two parts")
+    events = iter(stream)
+    answer = next(events).data["answer_id"]
+    call = upstream.call("in two parts")
+    call.head()
+    call.text("First")
+    read = [next(events)]
+    stream.close()
+    poll(lambda: readers(server) == 0)
+    call.text(", second.")
+    call.finish()
+    path = f"/api/answers/{answer}/events"
+    rest = visitor.stream(path, Last_Event_ID=read[-1].id).all()
+    assert joined(rest) == ", second."
+    assert joined(read + rest) == "First, second."
+    assert rest[-1].event == "done", rest
+    assert visitor.get(path, Last_Event_ID=rest[-1].id).status == 204
+    assert len(upstream.calls) == 1
+
+
+def test_nginx_keeps_the_counters_to_the_inside(proxied: Proxied) -> None:
+    assert proxied.visitor.get("/metrics").status == 404
+    assert proxied.visitor.get("/healthz").status == 200
+
+
+def test_a_body_over_the_limit_gets_our_error_through_nginx(proxied: Proxied) -> None:
+    reply = proxied.visitor.call("POST", "/api/chat", {"message": "x" * (4 << 20)})
+    assert reply.status == 413
+    assert reply.error["code"] == "body_too_large"
+
+
+def test_below_a_path_of_nginx_links_and_cookies_begin_with_it(
+    serve: Serve, tmp_path: Path
+) -> None:
+    changes = {
+        "location / {": "location /tea/ {",
+        "proxy_pass http://chat;": "proxy_pass http://chat/;",
+        'X-Forwarded-Prefix "";': "X-Forwarded-Prefix /tea;",
+    }
+    with nginx(serve(CHATAPP_TRUSTED_PROXIES="1"), tmp_path, changes) as url:
+        page = Client(url).get("/tea/")
+        assert b'<chat-box src="/tea/"' in page.body
+        assert "Path=/tea/" in page.headers["Set-Cookie"]
+        assert (
+            Client(url)
+            .call("POST", "/tea/api/chat", {"message": "hi"})
+            .json["events"]
+            .startswith("/tea/api/answers/")
+        )
+
+
+def test_through_nginx_a_visitor_can_not_say_where_the_chat_is(
+    serve: Serve, tmp_path: Path
+) -> None:
+    with nginx(serve(CHATAPP_TRUSTED_PROXIES="1"), tmp_path) as url:
+        headers = {"X_Forwarded_Prefix": "/evil", "X_Forwarded_Host": "evil.example"}
+        page = Client(url).get("/", X_Forwarded_Port="666", **headers)
+        assert page.status == 200
+        assert b"evil" not in page.body + str(page.headers).encode()
+        assert b'<chat-box src="/"' in page.body

@@ -1,0 +1,242 @@
+"""The client's end: what is sent arrives, whoever sends it; who goes or stalls is noticed."""
+
+import contextlib
+import errno
+import socket
+import time
+from typing import Any
+
+import gevent
+import gevent.socket
+import pytest
+
+from chatapp.delivery.client_connection import CHUNK, Connection, QuickSocket, StallGuard, quick
+from tests.support.event_loop import PATIENT, pair, until
+
+__all__ = ["pair"]
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class TestQuickSocket:
+    def test_it_sends_everything_when_the_kernel_takes_only_a_part(self, pair):
+        data = bytes(range(256)) * 16_384  # more than a socket's buffer
+        sock = quick(pair[0])
+        assert isinstance(sock, QuickSocket)
+        received = bytearray()
+
+        def receive() -> None:
+            while piece := pair[1].recv(65_536):
+                received.extend(piece)
+
+        receiver = gevent.spawn(receive)
+        with sock:
+            sock.sendall(b"first")
+            sock.sendall(memoryview(data))
+            sock.sendall(b"")
+            sock.sendall(b"last")
+        receiver.get(timeout=20)
+        assert bytes(received) == b"first" + data + b"last"
+
+    def test_it_sends_everything_when_the_kernel_takes_nothing_at_first(self, pair):
+        with quick(pair[0]) as sock:
+            filled = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    filled += sock._sock.send(b"x" * 65_536)
+            sender = gevent.spawn(sock.sendall, b"behind")
+            gevent.sleep(0)
+            assert not sender.ready()
+            received = b""
+            while len(received) < filled + len(b"behind"):
+                received += pair[1].recv(65_536)
+            sender.get(timeout=10)
+        assert received == b"x" * filled + b"behind"
+
+    @pytest.mark.parametrize("make", [quick, lambda sock: sock])
+    def test_it_raises_as_gevent_does(self, pair, make):
+        sock = make(pair[0])
+        with pytest.raises(TypeError):
+            sock.sendall("text")
+        pair[1].close()
+        with pytest.raises(BrokenPipeError):
+            sock.sendall(b"nobody takes this")
+        sock.close()
+        with pytest.raises(OSError, match=rf"Errno {errno.EBADF}\b"):
+            sock.sendall(b"nor this")
+
+    @pytest.mark.parametrize("make", [quick, lambda sock: sock])
+    def test_it_times_out_as_gevent_does(self, pair, make):
+        with make(pair[0]) as sock:
+            sock.settimeout(0.05)
+            with pytest.raises(TimeoutError):
+                sock.sendall(bytes(1 << 24))
+
+    def test_quick_takes_the_connection_over_and_leaves_other_sockets_alone(self, pair):
+        descriptor = pair[0].fileno()
+        with quick(pair[0]) as sock:
+            assert (sock.fileno(), pair[0].fileno()) == (descriptor, -1)
+            assert quick(sock) is sock
+        plain = socket.socket()
+        with plain:
+            assert quick(plain) is plain
+
+
+@pytest.fixture
+def cooperative(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a worker, where gevent has patched the sockets."""
+    monkeypatch.setattr("chatapp.delivery.client_connection.cooperative", lambda: True)
+
+
+@pytest.mark.usefixtures("cooperative")
+class TestStallGuard:
+    def serve(self, sock: Any, stalls: StallGuard, since: float) -> tuple[Any, list[Any]]:
+        """A greenlet that writes more than the client takes, and what becomes of it."""
+        outcome: list[Any] = []
+
+        def write() -> None:
+            connection = Connection(sock, lambda: None, stalls)
+            connection.writing_since = since
+            try:
+                sock.sendall(bytes(1 << 24))
+            except BaseException as error:
+                outcome.append(error)
+            finally:
+                connection.close()
+                sock.close()
+
+        return gevent.spawn(write), outcome
+
+    def test_a_client_that_takes_nothing_is_cut_off_as_if_it_had_gone(self, pair):
+        writer, outcome = self.serve(pair[0], StallGuard(0.05), time.monotonic())
+        writer.join(10)
+        assert [type(error) for error in outcome] == [BrokenPipeError]
+
+    @pytest.mark.parametrize("since", [0.0, float("inf")])
+    def test_who_is_not_writing_or_has_time_left_stays(self, pair, since):
+        guard = StallGuard(0.05)
+        stalled, other = gevent.socket.socketpair()
+        writer, outcome = self.serve(pair[0], guard, since)
+        with other:
+            cut, _ = self.serve(stalled, guard, time.monotonic())
+            cut.join(10)
+        assert not outcome
+        assert not writer.ready()
+        writer.kill()
+
+    def test_a_client_that_goes_is_noticed_once(self, pair):
+        gone: list[None] = []
+        guard = StallGuard(PATIENT)
+        connection = Connection(pair[0], lambda: gone.append(None), guard)
+        pair[1].close()
+        until(lambda: connection.gone)
+        gevent.sleep(0)
+        assert len(gone) == 1
+        connection.close()
+
+    def test_a_request_sent_early_is_left_for_the_server(self, pair):
+        connection = Connection(pair[0], lambda: pytest.fail("it is there"), StallGuard(PATIENT))
+        pair[1].sendall(b"GET /")
+        until(lambda: connection._watcher is None)
+        assert not connection.gone
+        assert pair[0].recv(100) == b"GET /"
+        connection.close()
+
+
+@pytest.mark.usefixtures("cooperative")
+class TestDirectWriting:
+    """A response's later blocks are written past the server where the first went as it was."""
+
+    @pytest.fixture
+    def connection(self, pair):
+        with quick(pair[0]) as sock:
+            connection = Connection(sock, lambda: None, StallGuard(PATIENT))
+            yield connection
+            connection.close()
+
+    @pytest.fixture
+    def client(self, pair):
+        return pair[1]
+
+    def yielded(self, connection: Connection, block: bytes, *sent: bytes) -> None:
+        """The generator has yielded a block, and the server has sent something for it."""
+        connection.begin_write(block)
+        for data in sent:
+            connection._sock.sendall(data)
+        connection.end_write()
+
+    @pytest.mark.parametrize("framed", [lambda block: CHUNK % (len(block), block), bytes])
+    def test_it_is_allowed_when_the_first_block_left_as_it_was(self, connection, client, framed):
+        assert not connection.direct
+        self.yielded(connection, b"first", b"HTTP/1.1 200 OK\r\n\r\n", framed(b"first"))
+        assert connection.direct
+        assert connection.pass_on(b"second, which is longer")
+        assert connection.pass_on(b"third")
+        expected = b"".join(map(framed, (b"first", b"second, which is longer", b"third")))
+        received = b""
+        while len(received) < len(b"HTTP/1.1 200 OK\r\n\r\n") + len(expected):
+            received += client.recv(1000)
+        assert received.endswith(expected)
+
+    @pytest.mark.parametrize("sent", [b"compressed", b"5\r\nfirst", b"first" * 2, b""])
+    def test_it_is_not_when_anything_has_changed_it(self, connection, sent):
+        self.yielded(connection, b"first", b"head", sent)
+        assert not connection.direct
+        connection.flush()
+
+    def test_only_the_first_block_decides(self, connection):
+        """What holds blocks back may let an equal one through later."""
+        self.yielded(connection, b"first", b"")
+        self.yielded(connection, b"second", b"second")
+        assert not connection.direct
+
+    def test_it_is_not_where_it_is_not_wanted(self, pair):
+        with quick(pair[0]) as sock:
+            connection = Connection(sock, lambda: None, StallGuard(PATIENT), may_be_direct=False)
+            self.yielded(connection, b"first", b"first")
+            assert not connection.direct
+            connection.close()
+
+    def test_it_is_not_where_the_socket_is_not_ours(self, pair):
+        connection = Connection(pair[0], lambda: None, StallGuard(PATIENT))
+        self.yielded(connection, b"first", b"first")
+        assert not connection.direct
+        connection.close()
+
+    def test_what_the_client_does_not_take_at_once_is_flushed(self, connection, client):
+        """And nothing is lost, cut or doubled at the seam."""
+        self.yielded(connection, b"first", b"first")
+        blocks = [b"first"]
+        while connection.pass_on(b"%d," % len(blocks) * 5000):
+            blocks.append(b"%d," % len(blocks) * 5000)
+        blocks.append(b"%d," % len(blocks) * 5000)
+        flushing = gevent.spawn(connection.flush)
+        gevent.sleep(0)
+        assert connection.writing_since > 0, "a reader that stalls here is cut off, too"
+        received = b""
+        while len(received) < sum(map(len, blocks)):
+            received += client.recv(65_536)
+        flushing.get(timeout=10)
+        assert connection.writing_since == 0
+        assert received == b"".join(blocks)
+        assert connection.pass_on(b"after that")
+        assert client.recv(100) == b"after that"
+
+    def test_a_client_that_has_gone_is_noticed(self, connection, client):
+        self.yielded(connection, b"first", b"first")
+        client.close()
+        connection.pass_on(b"into the void")
+        assert not connection.pass_on(b"into the void")
+        assert connection.gone
+        connection.flush()
+
+    def test_the_server_counts_what_was_written_past_it(self, connection):
+        class Counter:
+            sent = 5
+
+        connection.response = Counter()
+        self.yielded(connection, b"first", b"first")
+        connection.pass_on(b"123")
+        connection.pass_on(b"4567")
+        connection.end()
+        assert connection.response.sent == 5 + 7

@@ -1,0 +1,302 @@
+"""Who asks too much is told when to come back; a storage that fails refuses nobody."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatapp.errors import ChatAppError, ConfigError, QuotaUsed, RateLimited, TooManyRunning
+from chatapp.service import limits as module
+from chatapp.service.limits import Limits
+from chatapp.settings import Settings
+from tests.support.hypothesis_settings import FEW, TEXTS
+from tests.support.redis_server import RedisServer
+
+
+class World:
+    """What the limits ask: the time, what runs, and what was used."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2024, 2, 29, 21, 30, tzinfo=UTC)
+        self.running: Counter[str] = Counter()
+        self.tokens: Counter[str] = Counter()
+        self.asked_since: list[datetime] = []
+
+    def limits(self, scope: str = "", **options: Any) -> Limits:
+        settings = Settings(**options)
+        return Limits(
+            settings, self.running.__getitem__, self.tokens_since, scope, lambda: self.now
+        )
+
+    def tokens_since(self, owner: str, moment: datetime) -> int:
+        self.asked_since.append(moment)
+        return self.tokens[owner]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def storage(request: pytest.FixtureRequest) -> str:
+    if request.param == "memory":
+        return "memory://"
+    server: RedisServer = request.getfixturevalue("redis_server")
+    return server.url
+
+
+@pytest.fixture
+def scope(request: pytest.FixtureRequest) -> str:
+    """Counts of its own for each test."""
+    return f"{request.node.name}-{time.time_ns()}"
+
+
+def admitted(limits: Limits, owner: str, most: int = 50) -> int:
+    """How many questions in a row are."""
+    for count in range(most):
+        try:
+            limits.check(owner)
+        except RateLimited:
+            return count
+    return most
+
+
+def test_by_default_a_visitor_asks_as_much_as_they_like(world: World) -> None:
+    assert admitted(world.limits(), "ann") == 50
+    assert world.asked_since == []
+
+
+class TestRates:
+    def test_each_owner_may_ask_so_much_and_is_told_when_to_come_back(
+        self, world: World, storage: str, scope: str
+    ) -> None:
+        limits = world.limits(scope, rate_limit="3/hour", rate_limit_storage=storage)
+        assert admitted(limits, "ann") == 3
+        with pytest.raises(RateLimited) as raised:
+            limits.check("ann")
+        assert raised.value.retry_after is not None
+        assert 0 < raised.value.retry_after <= 3600
+        assert raised.value.retry_after == int(raised.value.retry_after)
+        assert admitted(limits, "bob") == 3
+
+    def test_the_narrowest_of_several_rates_holds(
+        self, world: World, storage: str, scope: str
+    ) -> None:
+        rate = "100/hour; 2 per day"
+        limits = world.limits(scope, rate_limit=rate, rate_limit_storage=storage)
+        assert admitted(limits, "ann") == 2
+
+    def test_all_together_may_ask_so_much_and_who_is_refused_does_not_count(
+        self, world: World, storage: str, scope: str
+    ) -> None:
+        options = {"rate_limit": "2/hour", "rate_limit_all": "5/hour"}
+        limits = world.limits(scope, rate_limit_storage=storage, **options)
+        assert [admitted(limits, owner) for owner in ("ann", "bob", "cai", "dan")] == [2, 2, 1, 0]
+
+    def test_chats_with_different_scopes_count_apart(
+        self, world: World, storage: str, scope: str
+    ) -> None:
+        options = {"rate_limit": "2/hour", "rate_limit_storage": storage}
+        one, other = world.limits(scope, **options), world.limits(scope + "2", **options)
+        assert (admitted(one, "ann"), admitted(other, "ann")) == (2, 2)
+
+    def test_conversations_are_counted_apart_from_questions(
+        self, world: World, storage: str, scope: str
+    ) -> None:
+        options = {"rate_limit": "2/hour", "rate_limit_all": "3/hour"}
+        limits = world.limits(scope, rate_limit_storage=storage, **options)
+        limits.check_conversation("ann")
+        limits.check_conversation("ann")
+        with pytest.raises(RateLimited, match="as many conversations") as raised:
+            limits.check_conversation("ann")
+        assert raised.value.retry_after is not None
+        assert 0 < raised.value.retry_after <= 3600
+        limits.check_conversation("bob")
+        with pytest.raises(RateLimited, match="More conversations"):
+            limits.check_conversation("cai")
+        assert [admitted(limits, owner) for owner in ("ann", "bob")] == [2, 1]
+
+    def test_workers_with_the_same_redis_count_together(
+        self, world: World, redis_server: RedisServer, scope: str
+    ) -> None:
+        options = {"rate_limit": "3/hour", "rate_limit_storage": redis_server.url}
+        one, other = world.limits(scope, **options), world.limits(scope, **options)
+        one.check("ann")
+        assert (admitted(other, "ann"), admitted(one, "ann")) == (2, 0)
+
+    def test_a_newcomer_is_counted_by_another_name(self, world: World) -> None:
+        """Without a cookie each request has a new owner, who would never meet a limit."""
+        limits = world.limits(rate_limit="2/hour")
+        limits.check("visitor:1", "address:127.0.0.1")
+        limits.check("visitor:2", "address:127.0.0.1")
+        with pytest.raises(RateLimited):
+            limits.check("visitor:3", "address:127.0.0.1")
+        limits.check("visitor:3")
+
+    @FEW
+    @given(TEXTS, TEXTS)
+    def test_owners_are_told_apart_whatever_they_are_called(self, one: str, other: str) -> None:
+        limits = World().limits(rate_limit="1/hour")
+        limits.check(one)
+        with pytest.raises(RateLimited):
+            limits.check(one)
+        if other != one:
+            limits.check(other)
+
+    def test_the_storage_learns_no_names(
+        self, world: World, redis_server: RedisServer, scope: str
+    ) -> None:
+        limits = world.limits(scope, rate_limit="1/hour", rate_limit_storage=redis_server.url)
+        limits.check("ann@example.org")
+        rates = limits._rates
+        assert rates is not None
+        keys = rates._storage.storage.keys("*")  # type: ignore[attr-defined]
+        assert any(scope.encode() in key for key in keys)
+        assert not any(b"ann" in key for key in keys)
+
+    def test_the_memory_for_counts_is_bounded(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(module, "KEYS_MOST", 100)
+        limits = world.limits(rate_limit="1/hour")
+        for number in range(250):
+            limits.check(f"visitor:{number}")
+        rates = limits._rates
+        assert rates is not None
+        assert len(rates._storage.storage) <= 101  # type: ignore[attr-defined]
+        assert "All counts begin anew" in caplog.text
+
+
+class TestStorageTrouble:
+    def test_nobody_is_refused_and_the_log_says_it_once(
+        self,
+        world: World,
+        own_redis: RedisServer,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        limits = world.limits("trouble", rate_limit="2/hour", rate_limit_storage=own_redis.url)
+        assert admitted(limits, "ann") == 2
+        own_redis.stop()
+        try:
+            assert admitted(limits, "ann") == 50
+            (record,) = caplog.records
+            assert record.levelno == logging.ERROR
+            assert "nobody is limited" in record.getMessage()
+        finally:
+            own_redis.start()
+        monkeypatch.setattr(limits._rates, "_trusted_from", 0.0)
+        assert admitted(limits, "bob") == 2
+
+    def test_one_that_does_not_answer_is_not_waited_for(
+        self, world: World, own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The wait for a frozen one ends by itself, and happens once."""
+        limits = world.limits("frozen", rate_limit="2/hour", rate_limit_storage=own_redis.url)
+        limits.check("ann")
+        rates = limits._rates
+        assert rates is not None
+        pool = rates._storage.storage.connection_pool  # type: ignore[attr-defined]
+        patience = {pool.connection_kwargs[f"socket_{each}timeout"] for each in ("", "connect_")}
+        assert patience == {module.STORAGE_SECONDS}
+        own_redis.freeze()
+        try:
+            assert admitted(limits, "ann") == 50
+        finally:
+            own_redis.thaw()
+        assert len(caplog.records) == 1
+
+
+class TestOptions:
+    @pytest.mark.parametrize("name", ["rate_limit", "rate_limit_all"])
+    @pytest.mark.parametrize("rate", ["often", "20", "20/fortnight", "/minute", "-1/minute"])
+    def test_a_rate_that_is_none_is_refused_with_an_example(
+        self, world: World, name: str, rate: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=f"CHATAPP_{name.upper()}=.*20/minute;200/day"):
+            world.limits(**{name: rate})
+
+    @pytest.mark.parametrize(
+        "url", ["", "nowhere://secret@host", "async+memory://", "redis://:secret@host:port"]
+    )
+    def test_a_storage_that_can_not_be_used_is_refused_without_its_password(
+        self, world: World, url: str
+    ) -> None:
+        with pytest.raises(ConfigError, match="CHATAPP_RATE_LIMIT_STORAGE") as raised:
+            world.limits(rate_limit="1/minute", rate_limit_storage=url)
+        assert "secret" not in str(raised.value)
+
+    def test_without_the_library_rates_are_refused_and_all_else_works(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "available", False)
+        with pytest.raises(ConfigError, match=r"pip install 'chatapp\[limits\]'"):
+            world.limits(rate_limit="1/minute")
+        world.limits(tokens_per_day=5).check("ann")
+
+
+def test_an_owner_has_so_many_answers_at_once(world: World) -> None:
+    limits = world.limits(max_running_per_owner=2)
+    world.running.update(ann=1, bob=2)
+    limits.check("ann")
+    with pytest.raises(TooManyRunning, match="2 answers are being written") as raised:
+        limits.check("bob")
+    assert (raised.value.status, raised.value.retry_after) == (429, 5)
+
+
+class TestTokens:
+    def test_the_quota_is_of_the_day_in_utc_and_says_when_there_is_more(self, world: World) -> None:
+        limits = world.limits(tokens_per_day=100)
+        world.tokens.update(ann=99, bob=100)
+        limits.check("ann")
+        with pytest.raises(QuotaUsed, match="Come back in 3 h") as raised:
+            limits.check("bob")
+        assert raised.value.retry_after == 2.5 * 3600
+        assert world.asked_since == [datetime(2024, 2, 29, tzinfo=UTC)] * 2
+
+    @FEW
+    @given(st.datetimes(timezones=st.just(UTC), max_value=datetime(9000, 1, 1)))
+    def test_the_wait_ends_with_the_day(self, now: datetime) -> None:
+        world = World()
+        world.now = now
+        world.tokens["ann"] = 1
+        with pytest.raises(QuotaUsed) as raised:
+            world.limits(tokens_per_day=1).check("ann")
+        wait = raised.value.retry_after
+        assert wait is not None
+        assert 0 < wait <= 86_400
+        assert (now.hour * 3600 + now.minute * 60 + now.second) + wait in (86_400, 86_401)
+
+
+@pytest.mark.parametrize(
+    ("options", "prepare"),
+    [
+        ({"max_running_per_owner": 1}, lambda world: world.running.update(ann=1)),
+        ({"tokens_per_day": 1}, lambda world: world.tokens.update(ann=1)),
+    ],
+)
+def test_who_is_refused_for_another_reason_has_not_used_up_a_question(
+    world: World, options: dict[str, Any], prepare: Callable[[World], None]
+) -> None:
+    limits = world.limits(rate_limit="1/hour", **options)
+    prepare(world)
+    with pytest.raises(ChatAppError):
+        limits.check("ann")
+    world.running.clear()
+    world.tokens.clear()
+    limits.check("ann")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spoken"),
+    [(0.2, "1 s"), (59, "59 s"), (60, "1 min"), (61, "2 min"), (3600, "1 h"), (86_400, "24 h")],
+)
+def test_a_wait_is_told_so_that_it_is_long_enough(seconds: float, spoken: str) -> None:
+    assert module._spoken(seconds) == spoken

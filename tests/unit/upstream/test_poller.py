@@ -1,0 +1,362 @@
+"""Reading upstreams in gevent's hub: every byte is handed on, and every body ends once."""
+
+import os
+import socket
+from typing import Any
+
+import gevent
+import gevent.event
+import gevent.socket
+import httpx2
+import pytest
+from gevent import monkey
+
+from chatapp.runtime.event_loop import HubBell
+from chatapp.upstream.poller import AT_ONCE, PAUSES, Poller, Pump, poller, pump
+from chatapp.upstream.transport import RawBody
+from tests.support.event_loop import PATIENT, pair, until
+
+__all__ = ["pair"]
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class Body(RawBody):
+    """What came with the head, and then what the socket gives; `b""` at the end."""
+
+    def __init__(self, sock: Any, *head: bytes) -> None:
+        self.sock = sock
+        self.head = list(head)
+
+    def read(self) -> bytes:
+        return self.head.pop(0) if self.head else self.sock.recv(65_536)
+
+    def watchable(self) -> "Body | None":
+        self.sock.setblocking(False)
+        return self
+
+    @property
+    def descriptor(self) -> int:
+        return int(self.sock.fileno())
+
+    @property
+    def pending(self) -> bool:
+        return bool(self.head)
+
+    def receive_now(self) -> bytes | None:
+        try:
+            return self.read()
+        except BlockingIOError:
+            return None
+
+    def drain(self, seconds: float) -> bool:
+        raise NotImplementedError
+
+
+class WaitingBody(Body):
+    """One that can only be read by waiting."""
+
+    def watchable(self) -> None:
+        return None
+
+
+class Reading:
+    """One pumped body: what was taken, and how it ended."""
+
+    def __init__(self, patience: float = PATIENT) -> None:
+        self.taken: list[bytes] = []
+        self.ends: list[Exception | None] = []
+        self.patience = patience
+        self.bell: HubBell | None = None
+
+    def take(self, data: bytes) -> float:
+        self.taken.append(data)
+        if self.bell:
+            self.bell.news()
+        if data == b"bad":
+            raise ValueError("no such piece")
+        return 0.0 if data == b"enough" else self.patience
+
+    def run(self, body: RawBody, patience: float = PATIENT) -> None:
+        gevent.spawn(pump, body, self.take, self.ends.append, patience).join(10)
+
+
+@pytest.fixture(params=[Body, WaitingBody])
+def kind(request: pytest.FixtureRequest) -> type[Body]:
+    return request.param
+
+
+class TestPump:
+    def test_it_hands_over_what_came_with_the_head_and_then_what_comes(self, kind, pair):
+        reading = Reading()
+        body = kind(pair[0], b"one", b"two")
+        reader = gevent.spawn(reading.run, body)
+        until(lambda: reading.taken == [b"one", b"two"])
+        pair[1].sendall(b"three")
+        until(lambda: reading.taken == [b"one", b"two", b"three"])
+        assert reading.ends == []
+        pair[1].close()
+        until(lambda: reading.ends)
+        reader.join(10)
+        assert reading.taken == [b"one", b"two", b"three"]
+        assert reading.ends == [None]
+
+    def test_it_stops_when_the_taker_has_enough_and_reads_no_further(self, kind, pair):
+        reading = Reading()
+        pair[1].sendall(b"unread")
+        reading.run(kind(pair[0], b"enough"))
+        until(lambda: reading.ends)
+        assert (reading.taken, reading.ends) == ([b"enough"], [None])
+        assert pair[0].recv(100) == b"unread"
+
+    def test_it_reports_what_the_taker_raises(self, kind, pair):
+        reading = Reading()
+        pair[1].sendall(b"bad")
+        reading.run(kind(pair[0]))
+        until(lambda: reading.ends)
+        assert [str(end) for end in reading.ends] == ["no such piece"]
+
+    def test_it_reports_what_the_body_raises(self, kind, pair):
+        class Broken(kind):
+            def read(self) -> bytes:
+                raise httpx2.ReadError("the wire was cut")
+
+        reading = Reading()
+        pair[1].sendall(b"never read")
+        reading.run(Broken(pair[0]))
+        until(lambda: reading.ends)
+        assert [str(end) for end in reading.ends] == ["the wire was cut"]
+
+    def test_it_bears_silence_before_the_first_bytes_only_so_long(self, kind, pair):
+        reading = Reading()
+        reading.run(kind(pair[0]), patience=0.01)
+        until(lambda: reading.ends)
+        assert [type(end) for end in reading.ends] == [httpx2.ReadTimeout]
+
+    def test_it_bears_silence_as_long_as_the_taker_said(self, kind, pair):
+        reading = Reading(patience=0.01)
+        pair[1].sendall(b"one")
+        reading.run(kind(pair[0]))
+        until(lambda: reading.ends)
+        assert reading.taken == [b"one"]
+        assert [type(end) for end in reading.ends] == [httpx2.ReadTimeout]
+
+    def test_it_ends_once_whatever_comes_after(self, pair):
+        reading = Reading()
+        pumping = Pump(Body(pair[0]), reading.take, reading.ends.append)
+        own = poller()
+        assert own is not None
+        pumping.start(own, PATIENT)
+        pair[1].close()
+        until(lambda: reading.ends)
+        pumping.time_out()
+        until(lambda: not pumping.listed)
+        assert reading.ends == [None]
+
+    def test_a_set_that_takes_no_more_ends_the_reading(self, pair, monkeypatch):
+        def full(*_: Any) -> None:
+            raise OSError("no space left")
+
+        own, reading = poller(), Reading()
+        assert own is not None
+        monkeypatch.setattr(own, "add", full)
+        reading.run(Body(pair[0], b"with the head"))
+        assert ([str(end) for end in reading.ends], reading.taken) == (["no space left"], [])
+
+    def test_the_end_may_wait(self, pair):
+        """It is told in a greenlet, not in the hub."""
+        ended = gevent.event.Event()
+
+        def end(_: Exception | None) -> None:
+            gevent.sleep(0)
+            ended.set()
+
+        pump(Body(pair[0]), lambda _: PATIENT, end, PATIENT)
+        pair[1].close()
+        assert ended.wait(10)
+
+    def test_a_reader_that_the_hub_wakes_can_take_its_time(self, pair):
+        """The hub runs the reader up to its first wait, and goes on reading."""
+        bell, news, seen = HubBell(), [], []
+
+        def take(data: bytes) -> float:
+            news.append(data)
+            bell.ring()
+            return PATIENT
+
+        def read() -> None:
+            while len(seen) < len(b"abc"):
+                assert bell.wait(PATIENT)
+                gevent.sleep(0.001)
+                seen.extend(b"".join(news)[len(seen) :])
+
+        reader = gevent.spawn(read)
+        pump(Body(pair[0]), take, lambda _: None, PATIENT)
+        for letter in (b"a", b"b", b"c"):
+            pair[1].sendall(letter)
+            gevent.sleep(0)
+        reader.get(timeout=10)
+        assert bytes(seen) == b"abc"
+        pair[1].close()
+
+
+def ticking(own: Poller) -> list[float]:
+    """The pauses between looks that a timer makes now."""
+    return [pause for pause, tick in zip(PAUSES, own._ticks, strict=True) if tick.active]
+
+
+class Crowd:
+    """Many bodies that are pumped at once."""
+
+    def __init__(self, size: int) -> None:
+        self.pairs = [socket.socketpair() for _ in range(size)]
+        self.readings = [Reading() for _ in self.pairs]
+        self.talks = False
+        """Whether each has more to say as soon as it is heard."""
+        for (here, there), reading in zip(self.pairs, self.readings, strict=True):
+
+            def take(data: bytes, there: Any = there, reading: Reading = reading) -> float:
+                if self.talks:
+                    there.sendall(data)
+                return reading.take(data)
+
+            pump(Body(here), take, reading.ends.append, PATIENT)
+
+    def say(self, word: bytes) -> None:
+        for _, there in self.pairs:
+            there.sendall(word)
+
+    def heard(self) -> list[bytes]:
+        return [b"".join(reading.taken) for reading in self.readings]
+
+    def close(self) -> None:
+        for _, there in self.pairs:
+            there.close()
+        until(lambda: all(reading.ends for reading in self.readings))
+        for here, _ in self.pairs:
+            here.close()
+
+
+class TestPoller:
+    def test_more_than_are_read_in_a_row_are_all_read_again_and_again(self):
+        crowd = Crowd(4 * AT_ONCE + 1)
+        said = b""
+        for number in range(20):
+            word = b"%d." % number
+            said += word
+            crowd.say(word)
+            gevent.sleep(0)
+        until(lambda: crowd.heard() == [said] * len(crowd.pairs))
+        crowd.close()
+        assert [reading.ends for reading in crowd.readings] == [[None]] * len(crowd.pairs)
+
+    def test_after_a_dense_time_a_lone_token_is_read_and_nothing_ticks(self):
+        own, crowd = poller(), Crowd(50)
+        assert own is not None
+        crowd.say(b"a")
+        gevent.sleep(0)
+        crowd.say(b"b")
+        until(lambda: crowd.heard() == [b"ab"] * 50)
+        until(lambda: not ticking(own))
+        assert own._arrival.active
+        assert not own._idle.active
+        crowd.pairs[7][1].sendall(b"c")
+        until(lambda: crowd.heard()[7] == b"abc")
+        crowd.close()
+        assert not any(watcher.active for watcher in (own._arrival, *own._ticks, own._idle))
+
+    def test_pauses_get_longer_where_few_come_and_shorter_where_many_do(self):
+        own, few, many = poller(), Crowd(2), Crowd(3 * AT_ONCE)
+        assert own is not None
+        few.talks = True
+        few.say(b"x")
+        until(lambda: ticking(own) == [PAUSES[-1]])
+        many.talks = True
+        many.say(b"x")
+        until(lambda: ticking(own) == [PAUSES[0]])
+        many.talks = False
+        until(lambda: ticking(own) == [PAUSES[-1]])
+        few.talks = False
+        few.close()
+        many.close()
+        assert ticking(own) == []
+
+    def test_all_of_a_row_are_read_before_anything_is_passed_on(self):
+        crowd, seen = Crowd(2), []
+        bells = [HubBell() for _ in crowd.readings]
+
+        def pass_on() -> bool:
+            seen.append(crowd.heard())
+            return True
+
+        sleepers = [gevent.spawn(bell.wait, PATIENT, pass_on) for bell in bells]
+        until(lambda: all(bell.asleep for bell in bells))
+        for bell, reading in zip(bells, crowd.readings, strict=True):
+            reading.bell = bell
+        crowd.say(b"x")
+        until(lambda: len(seen) == 2)
+        assert seen == [[b"x", b"x"]] * 2
+        for bell in bells:
+            bell.ring()
+        gevent.joinall(sleepers, timeout=10, raise_error=True)
+        crowd.close()
+
+    def test_who_keeps_the_hub_busy_delays_tokens_but_does_not_stop_them(self):
+        busy = True
+
+        def keep_busy() -> None:
+            while busy:
+                gevent.sleep(0)
+
+        hogs = [gevent.spawn(keep_busy) for _ in range(3)]
+        crowd = Crowd(2 * AT_ONCE)
+        for _ in range(10):
+            crowd.say(b"x")
+            gevent.sleep(0)
+        until(lambda: crowd.heard() == [b"x" * 10] * len(crowd.pairs))
+        busy = False
+        gevent.joinall(hogs, timeout=10)
+        crowd.close()
+
+    def test_one_that_is_ended_by_another_of_the_same_row_is_not_read(self):
+        pairs = [socket.socketpair() for _ in range(2)]
+        pumps: list[Pump] = []
+        taken: list[int] = []
+
+        def take(number: int) -> float:
+            taken.append(number)
+            pumps[1 - number].time_out()
+            return PATIENT
+
+        for number, (here, there) in enumerate(pairs):
+            there.sendall(b"x")
+            pumps.append(Pump(Body(here), lambda _, n=number: take(n), lambda _: None))
+        own = poller()
+        assert own is not None
+        for each in pumps:
+            each.start(own, PATIENT)
+        until(lambda: taken)
+        gevent.sleep(0.01)
+        assert len(taken) == 1
+        pumps[taken[0]].time_out()
+        for sock in (sock for each in pairs for sock in each):
+            sock.close()
+
+    def test_a_child_process_has_a_set_of_its_own(self, monkeypatch):
+        before = poller()
+        assert poller() is before
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        assert poller() is not before
+
+    def test_where_there_is_no_epoll_the_caller_reads(self, monkeypatch, pair):
+        def missing(*_: Any) -> None:
+            raise AttributeError("module 'select' has no attribute 'epoll'")
+
+        monkeypatch.setattr(os, "getpid", lambda: -2)  # Whoever asks is a new process.
+        monkeypatch.setattr(monkey, "get_original", missing)
+        assert poller() is None
+        reading = Reading()
+        pair[1].sendall(b"one")
+        pair[1].close()
+        pump(Body(pair[0]), reading.take, reading.ends.append, PATIENT)
+        assert (reading.taken, reading.ends) == ([b"one"], [None])
