@@ -14,7 +14,7 @@ from . import cli, gunicorn_hooks
 from .conversations.ledger import Ledger
 from .conversations.store import Store
 from .database.database import Database
-from .delivery.client_connection import StallGuard, cooperative
+from .delivery.client_connection import StallGuard
 from .errors import ChatAppError, ConfigError, InternalError
 from .eventlog import EventLog, open_event_log
 from .generation.hooks import After, Before, Hooks, Piece
@@ -22,6 +22,7 @@ from .generation.tools.registry import Tools
 from .identity import owners
 from .identity.tickets import Tickets
 from .identity.visitor_cookie import Visitors, kept_secret
+from .runtime.concurrency import cooperative
 from .runtime.stall_watch import StallWatch
 from .service.components import Parts
 from .service.service import Service

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from ..errors import ChatAppError, InternalError
+from ..runtime.wakers import Reader
 from .events import PIECES, Event, EventType, event_data, start_event
 from .live_log import LiveLog
 from .text.granularity import Splitter
@@ -86,16 +87,6 @@ class Cancellable(Protocol):
     """Closes the upstream's socket, whatever is being done with it."""
 
     def cancel(self) -> None: ...
-
-
-class Reader(Protocol):
-    """Somebody who sleeps until there is news."""
-
-    def ring(self) -> None:
-        """Something has changed."""
-
-    def news(self) -> None:
-        """The log has grown, and nothing else has changed; less work than `ring` for some."""
 
 
 class Answer:

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from ..database.database import Database
-from .tables import calls, micros
+from ..database.schema import micros
+from .tables import calls
 
 PRUNE_SECONDS: Final = 3600.0
 """How often a process removes what is too old."""

@@ -4,10 +4,10 @@ import contextlib
 import threading
 from typing import Final
 
+from ..database.schema import micros
 from ..errors import StorageUnavailable
 from ..runtime.background import Background
 from .ledger import Closed, Ledger, Opened
-from .tables import micros
 
 GATHERED_FOR: Final = 0.25
 """Seconds between writes."""

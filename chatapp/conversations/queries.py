@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ..database.schema import micros, moment_of
 from ..errors import NotFound
 from .model import Conversation, Message
-from .tables import conversations, messages, micros, moment_of
+from .tables import conversations, messages
 
 ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 

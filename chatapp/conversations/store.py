@@ -11,11 +11,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ..database.database import Database
+from ..database.schema import micros
 from ..errors import InvalidRequest, NotFound
 from . import queries, transactions
 from .ledger import Ledger
 from .model import TITLE_MAX_CHARS, Conversation, Message, title_of
-from .tables import micros
 
 __all__ = ["TITLE_MAX_CHARS", "Conversation", "Message", "Store", "title_of"]
 

@@ -3,16 +3,11 @@
 What is declared here and in `eventlog/sql` is what the migrations make; a test compares.
 """
 
-import time
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-metadata: Final = sa.MetaData()
-JSON: Final = sa.JSON(none_as_null=True)
+from ..database.schema import JSON, metadata
 
 conversations: Final = sa.Table(
     "chatapp_conversations",
@@ -84,16 +79,3 @@ calls: Final = sa.Table(
     sa.Index("chatapp_calls_owner", "owner", "started_at"),
     sa.Index("chatapp_calls_started", "started_at"),
 )
-
-
-def micros(moment: datetime | None = None) -> int:
-    """A moment as the tables have it; None: the present one."""
-    if moment is None:
-        return time.time_ns() // 1000
-    return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def moment_of(count: int) -> datetime:
-    """The moment that a table means."""
-    # Exact: in this century a float of seconds is finer than a microsecond.
-    return datetime.fromtimestamp(count / 1_000_000, UTC)

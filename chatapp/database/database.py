@@ -17,11 +17,11 @@ from typing import Final, TypeVar
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from ..conversations.tables import metadata
 from ..errors import StorageUnavailable
 from ..runtime.executor import Lane, lane
 from . import migrations
 from .dialects import Dialect, dialect_of
+from .schema import metadata
 
 __all__ = ["Database", "metadata"]
 

@@ -22,9 +22,9 @@ from typing import Any, Final
 
 import gevent
 import gevent.socket
-from gevent import monkey
 
 from ..errors import BodyTimeout
+from ..runtime.concurrency import cooperative
 
 SWEEPS_PER_LIMIT: Final = 4
 MOST_AT_ONCE: Final = 65_536
@@ -281,11 +281,6 @@ def body_deadline(sock: Any, seconds: float) -> Iterator[None]:
     finally:
         if sock is not None:
             sock.settimeout(before)
-
-
-def cooperative() -> bool:
-    """Whether gevent has made sockets cooperative in this process."""
-    return bool(monkey.is_module_patched("socket"))
 
 
 def socket_of(environ: dict[str, Any]) -> Any:

@@ -1,51 +1,16 @@
 """One reader of an answer's log, as a synchronous generator of wire bytes."""
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from ..answers import sse
-from ..answers.answer import Answer, Reader
+from ..answers.answer import Answer
 from ..answers.events import PIECES, Event, EventType, event_data
 from ..answers.text.granularity import Granularity, Joiner
+from ..runtime.wakers import Reader, Sleeper
 from .client_connection import MOST_AT_ONCE
-
-
-class Bell:
-    """Wakes one sleeper. Rung while nobody sleeps, it lets the next sleep end at once."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def ring(self) -> None:
-        """From any thread; never blocks."""
-        if self._lock.locked():
-            try:
-                self._lock.release()
-            except RuntimeError:  # another thread was faster
-                return
-
-    news = ring
-
-    def wait(self, timeout: float, pass_on: object = None) -> bool:  # noqa: ARG002 - `Sleeper`'s
-        """Sleep until rung, at most `timeout` seconds; whether it was rung."""
-        return self._lock.acquire(timeout=max(timeout, 0.0))
-
-
-class Sleeper(Reader, Protocol):
-    """What a reader sleeps on: a `Bell`, or what does the same cheaper."""
-
-    def wait(self, timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
-        """As `Bell.wait`.
-
-        :param pass_on: may be called instead of ending the sleep for `news`, by whoever has them;
-            whether the sleeper can sleep on.
-        """
 
 
 class Presence(Protocol):

@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from ..answers import sse
-from ..answers.answer import Reader
 from ..errors import InvalidRequest, StorageUnavailable
 from ..eventlog import EventLog, Post
 from ..identity.owners import everyone
 from ..runtime.background import Background
+from ..runtime.wakers import Reader
 from ..settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ..delivery.follower import Bell
 from ..errors import StorageUnavailable
+from .wakers import Bell
 
 logger = logging.getLogger(__name__)
 

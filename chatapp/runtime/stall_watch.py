@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 import gevent
 import greenlet  # type: ignore[import-untyped] # it has none
 
-from ..delivery.client_connection import cooperative
+from .concurrency import cooperative
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Final
 
 import httpx2
 
-from ..answers.sse import Decoder, MessageTooLarge
 from ..errors import ChatAppError, UpstreamCut, UpstreamInvalid, UpstreamTimeout
 from .chunks import ChunkReader, Piece, ToolCall
+from .sse_decoder import Decoder, MessageTooLarge
 from .transport import Cancellation, RawBody
 
 TAIL_SECONDS: Final = 1.0

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 
-from ..delivery.client_connection import cooperative
 from ..errors import ConfigError, CrossSite, NotSignedIn
 from ..identity import owners
 from ..identity.tickets import Tickets
 from ..identity.visitor_cookie import COOKIE, COOKIE_MAX_AGE, Visitors
+from ..runtime.concurrency import cooperative
 from ..runtime.stall_watch import StallWatch
 from ..settings import Settings
 

@@ -7,9 +7,11 @@ from flask import Request, Response, request, stream_with_context
 from werkzeug.utils import cached_property
 
 from ..answers import sse
-from ..delivery.client_connection import Connection, cooperative, socket_of
-from ..delivery.follower import Bell, Feed, follow
+from ..delivery.client_connection import Connection, socket_of
+from ..delivery.follower import Feed, follow
+from ..runtime.concurrency import cooperative
 from ..runtime.event_loop import HubBell
+from ..runtime.wakers import Bell
 from ..service.components import Parts
 
 

@@ -10,8 +10,8 @@ import pytest
 from chatapp.answers.answer import TRANSITIONS, Answer, IllegalTransition, Status
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
-from chatapp.delivery.follower import Bell
 from chatapp.errors import InternalError, UpstreamBusy, UpstreamCut
+from chatapp.runtime.wakers import Bell
 from chatapp.settings import Settings
 from tests.support.in_memory_worker import USAGE, FakeStream, Worker, events, kinds
 from tests.support.upstream import poll

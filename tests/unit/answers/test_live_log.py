@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from chatapp.answers import sse
 from chatapp.answers.events import PIECES, Event, EventType, event_data, piece_data
 from chatapp.answers.live_log import LiveLog
+from chatapp.upstream.sse_decoder import Decoder
 from tests.support.hypothesis_settings import FEW, MANY, TEXTS
 
 TEXT, REASONING = EventType.TEXT, EventType.REASONING
@@ -112,7 +113,7 @@ def test_threads_that_read_while_one_writes_and_trims_see_every_event_whole() ->
     faults: list[object] = []
 
     def read() -> None:
-        cursor, text, decoder = 0, "", sse.Decoder()
+        cursor, text, decoder = 0, "", Decoder()
         while not (over.is_set() and cursor == log.last):
             try:
                 data, end = log.read(cursor)

@@ -9,8 +9,8 @@ from chatapp.answers.answer import Answer, Moved, Status
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
 from chatapp.answers.registry import INTERRUPTED
-from chatapp.delivery.follower import Bell
 from chatapp.errors import ChatAppError, Interrupted, TooManyAnswers, UpstreamBusy, UpstreamCut
+from chatapp.runtime.wakers import Bell
 from tests.support.in_memory_worker import FakeStream, Worker, events, kinds
 from tests.support.upstream import poll
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from chatapp.answers import sse
 from chatapp.answers.events import Event, EventType, event_data, piece_data
-from chatapp.answers.sse import Decoder, Message, MessageTooLarge
+from chatapp.upstream.sse_decoder import Decoder, Message, MessageTooLarge
 from tests.support.hypothesis_settings import CUTS, FEW, MANY, TEXTS, parts_of
 
 PIECES = st.tuples(st.sampled_from([EventType.TEXT, EventType.REASONING]), TEXTS)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from chatapp.conversations.ledger import Closed, Ledger, Opened
 from chatapp.conversations.store import Store
-from chatapp.conversations.tables import calls, micros
+from chatapp.conversations.tables import calls
 from chatapp.database.database import Database
+from chatapp.database.schema import micros
 from chatapp.errors import Conflict, InvalidRequest, NotFound
 from tests.support.gunicorn import ROOT
 from tests.support.hypothesis_settings import FEW

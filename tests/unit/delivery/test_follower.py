@@ -12,9 +12,10 @@ from chatapp.answers import sse
 from chatapp.answers.answer import Answer, Status
 from chatapp.answers.events import EventType, event_data
 from chatapp.answers.live_log import LiveLog
-from chatapp.answers.sse import Decoder, Message
 from chatapp.answers.text.granularity import Granularity
-from chatapp.delivery.follower import Bell, Follower, follow
+from chatapp.delivery.follower import Follower, follow
+from chatapp.runtime.wakers import Bell
+from chatapp.upstream.sse_decoder import Decoder, Message
 from tests.support.hypothesis_settings import FEW, MANY, SPEECH, TEXTS
 
 TEXT, REASONING = EventType.TEXT, EventType.REASONING

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.answers.sse import Decoder, Message
-from chatapp.delivery.follower import Bell
 from chatapp.errors import InvalidRequest
 from chatapp.eventlog import MemoryEventLog, Post
 from chatapp.eventlog.base import before_first_post
 from chatapp.replication.pubsub import PushChannel, PushReader
+from chatapp.runtime.wakers import Bell
 from chatapp.settings import Settings
+from chatapp.upstream.sse_decoder import Decoder, Message
 from tests.support.hypothesis_settings import FEW
 from tests.support.replication import FlakyLog, nothing
 from tests.support.upstream import poll

@@ -9,15 +9,16 @@ from hypothesis import strategies as st
 
 from chatapp.answers.answer import Answer, Status
 from chatapp.answers.events import Event, EventType
-from chatapp.answers.sse import Decoder, Message
 from chatapp.answers.text.granularity import Granularity
-from chatapp.delivery.follower import Bell, Follower
+from chatapp.delivery.follower import Follower
 from chatapp.errors import CODES, InvalidRequest, StorageUnavailable, UpstreamBusy
 from chatapp.eventlog import MemoryEventLog, Segment
 from chatapp.replication import replicas as module
 from chatapp.replication.replicas import Mirrors
 from chatapp.replication.segments import record_of
+from chatapp.runtime.wakers import Bell
 from chatapp.settings import Settings
+from chatapp.upstream.sse_decoder import Decoder, Message
 from tests.support.hypothesis_settings import FEW, SPEECH
 from tests.support.replication import (
     REASONING,

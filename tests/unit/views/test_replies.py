@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from chatapp.answers.sse import Decoder
 from chatapp.errors import ChatAppError
+from chatapp.upstream.sse_decoder import Decoder
 from tests.support import flask_client
 from tests.support.flask_client import MakeApp, ask, error_of, refused
 from tests.support.upstream import Call, FakeUpstream, poll, speak
