@@ -14,17 +14,17 @@ from . import cli, gunicorn_hooks
 from .conversations.ledger import Ledger
 from .conversations.store import Store
 from .database.database import Database
-from .delivery.client_connection import StallGuard
+from .delivery.client_connection import SlowClientGuard
 from .errors import ChatAppError, ConfigError, InternalError
 from .eventlog import EventLog, open_event_log
-from .generation.hooks import After, Before, Hooks, Piece
+from .generation.hooks import After, Before, DeltaHook, Hooks
 from .generation.tools.registry import Tools
 from .identity import owners
 from .identity.tickets import Tickets
 from .identity.visitor_cookie import Visitors, kept_secret
 from .runtime.concurrency import cooperative
 from .runtime.stall_watch import StallWatch
-from .service.components import Parts
+from .service.components import Components
 from .service.service import Service
 from .settings import Settings
 from .upstream import local_model, poller
@@ -75,7 +75,7 @@ class ChatApp:
         self._options = dict(options or {})
         self._log_in: Callable[[], object] | None = None
         self._before: list[Before] = []
-        self._piece: list[Piece] = []
+        self._piece: list[DeltaHook] = []
         self._after: list[After] = []
         self._failed: list[After] = []
         self._tools: list[tuple[Callable[..., Any], dict[str, Any]]] = []
@@ -92,10 +92,12 @@ class ChatApp:
             )
         settings = Settings.load(app.config).changed(self._options)
         watch = StallWatch(settings.hook_stall)
-        parts = _assemble(app, settings, self.name, *self._hooks_and_tools(app, settings, watch))
-        app.extensions[extension_key(self.name)] = parts
-        gunicorn_hooks.register(parts)
-        blueprint = _blueprint(app, parts, self.name, lambda: self._log_in, watch)
+        components = _assemble(
+            app, settings, self.name, *self._hooks_and_tools(app, settings, watch)
+        )
+        app.extensions[extension_key(self.name)] = components
+        gunicorn_hooks.register(components)
+        blueprint = _blueprint(app, components, self.name, lambda: self._log_in, watch)
         app.register_blueprint(blueprint, url_prefix=url_prefix)
         return settings
 
@@ -113,7 +115,7 @@ class ChatApp:
         self._before.append(hook)
         return hook
 
-    def on_piece(self, hook: Piece) -> Piece:
+    def on_piece(self, hook: DeltaHook) -> DeltaHook:
         """Decorates a function that gets each piece before any reader does.
 
         It may raise `StopAnswer`.
@@ -163,9 +165,9 @@ class ChatApp:
         :param to: an owner, as the log-in or a hook names them; None: everyone.
         :raises InvalidRequest: a name or data that can't be sent.
         """
-        parts: Parts = current_app.extensions[extension_key(self.name)]
+        components: Components = current_app.extensions[extension_key(self.name)]
         addressee = None if to is None else owners.inside(self.name, to)
-        parts.service.push.publish(event, data, addressee)
+        components.service.pubsub.publish(event, data, addressee)
 
     def forget(self, owner: str) -> None:
         """Delete all conversations of an owner, e.g. with their account. Needs an app context.
@@ -173,8 +175,8 @@ class ChatApp:
         :param owner: as for `publish`.
         :raises StorageUnavailable:
         """
-        parts: Parts = current_app.extensions[extension_key(self.name)]
-        parts.service.forget(parts.store.delete_all(owners.inside(self.name, owner)))
+        components: Components = current_app.extensions[extension_key(self.name)]
+        components.service.forget(components.store.delete_all(owners.inside(self.name, owner)))
 
     def _hooks_and_tools(
         self, app: Flask, settings: Settings, watch: StallWatch
@@ -199,7 +201,7 @@ def _scratch() -> Tools:
     return Tools(1.0, 1, StallWatch(1.0))
 
 
-def _assemble(app: Flask, settings: Settings, name: str, hooks: Hooks, tools: Tools) -> Parts:
+def _assemble(app: Flask, settings: Settings, name: str, hooks: Hooks, tools: Tools) -> Components:
     folder = _folder(app, settings)
     database, log = _storage(app, folder, settings)
     ledger = Ledger(database, settings.ledger_age)
@@ -209,15 +211,15 @@ def _assemble(app: Flask, settings: Settings, name: str, hooks: Hooks, tools: To
         TRANSPORTS[settings.transport],
         local_model.LocalModel(folder),
         local_model.MODEL_ID if local_model.available() else None,
-        lambda: poller.pump if cooperative() else None,
+        lambda: poller.read_body if cooperative() else None,
         local_model.missing(),
     )
-    return Parts(
+    return Components(
         settings=settings,
         store=store,
         upstream=upstream,
         service=Service(settings, store, upstream, log, hooks, tools, name),
-        stalls=StallGuard(settings.send_timeout),
+        stalls=SlowClientGuard(settings.send_timeout),
     )
 
 
@@ -245,7 +247,7 @@ def _folder(app: Flask, settings: Settings) -> Path:
 
 def _blueprint(
     app: Flask,
-    parts: Parts,
+    components: Components,
     name: str,
     log_in: Callable[[], Callable[[], object] | None],
     watch: StallWatch,
@@ -262,22 +264,22 @@ def _blueprint(
     @functools.cache
     def secret() -> str:
         # Read late: an application may set its SECRET_KEY after the extensions.
-        given = parts.settings.secret or app.secret_key
+        given = components.settings.secret or app.secret_key
         if isinstance(given, bytes):
             given = given.hex()
-        return given or kept_secret(_folder(app, parts.settings))
+        return given or kept_secret(_folder(app, components.settings))
 
     who = auth.Identity(
         chat=name,
-        settings=parts.settings,
+        settings=components.settings,
         log_in=log_in,
         watch=watch,
         visitors=functools.cache(lambda: Visitors(secret())),
-        tickets=functools.cache(lambda: Tickets(secret(), parts.settings.ticket_age, name)),
+        tickets=functools.cache(lambda: Tickets(secret(), components.settings.ticket_age, name)),
     )
     auth.register(blueprint, who)
     for views in (answers, conversations, page, health):
-        views.register(blueprint, parts)
+        views.register(blueprint, components)
     blueprint.register_error_handler(ChatAppError, error_response)
     # Written for the operator, who finds it in the log.
     blueprint.register_error_handler(ConfigError, _unexpected)

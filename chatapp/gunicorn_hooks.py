@@ -24,8 +24,8 @@ from typing import Any, Final, Self
 
 import gevent
 
-from .delivery.client_connection import quick
-from .service.components import Parts
+from .delivery.client_connection import as_fast_send_socket
+from .service.components import Components
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +40,12 @@ SWITCH_SECONDS: Final = 0.0005
 """How long a native thread, such as one that writes to the database, may keep the interpreter while
 the thread of the streams wants it. Python's own 5 ms would be waited for at each system call."""
 
-_chats: "weakref.WeakSet[Parts]" = weakref.WeakSet()
+_chats: "weakref.WeakSet[Components]" = weakref.WeakSet()
 
 
-def register(parts: Parts) -> None:
+def register(components: Components) -> None:
     """Have the workers of this process wait for a chat's answers."""
-    _chats.add(parts)
+    _chats.add(components)
 
 
 def attach(worker: Any) -> None:
@@ -59,10 +59,12 @@ def attach(worker: Any) -> None:
     _log_beside_gunicorn(worker.log.error_log)
     Drain(worker)
     handle = worker.handle
-    worker.handle = lambda listener, client, address: handle(listener, quick(client), address)
-    for parts in _chats:
-        parts.upstream.prepare()
-        parts.service.begin()
+    worker.handle = lambda listener, client, address: handle(
+        listener, as_fast_send_socket(client), address
+    )
+    for components in _chats:
+        components.upstream.prepare()
+        components.service.begin()
 
 
 def _log_beside_gunicorn(server_log: logging.Logger) -> None:
@@ -104,18 +106,18 @@ class Drain:
         """Wait for the drain; without a signal (the master is gone) there is no time for one."""
         if self._worker.alive:
             self._worker.alive = False
-            self._leave()
+            self._finish_answers()
         self._work.join()
 
     def _run(self) -> None:
         while self._worker.alive:
             gevent.sleep(POLL)
         begun = time.monotonic()
-        for parts in _chats:
-            parts.service.push.leave()
+        for components in _chats:
+            components.service.pubsub.drain()
         self._end_idle()
         self._wait_for_answers(begun)
-        self._leave()
+        self._finish_answers()
 
     def _end_idle(self) -> None:
         loop = gevent.get_hub().loop
@@ -131,28 +133,29 @@ class Drain:
 
     def _wait_for_answers(self, begun: float) -> None:
         grace = self._worker.cfg.graceful_timeout
-        for parts in _chats:
-            deadline = begun + grace - min(parts.settings.drain_margin, grace / 2)
-            if running := parts.service.answers.running:
+        for components in _chats:
+            deadline = begun + grace - min(components.settings.drain_margin, grace / 2)
+            if running := components.service.answers.running:
                 left = deadline - time.monotonic()
                 logger.info("worker %d waits %.0f s for answers: %d", self._pid, left, running)
             while self._interrupts < 2 and time.monotonic() < deadline:
-                if parts.service.answers.join(POLL):
+                if components.service.answers.join(POLL):
                     break
 
-    def _leave(self) -> None:
-        running = sum(parts.service.answers.running for parts in _chats)
+    def _finish_answers(self) -> None:
+        running = sum(components.service.answers.running for components in _chats)
         if running:
             logger.warning("worker %d goes down; answers that end early: %d", self._pid, running)
-        for parts in _chats:
-            parts.service.leave()
+        for components in _chats:
+            components.service.drain()
         deadline = time.monotonic() + FAREWELL
         while (
-            any(parts.service.answers.readers for parts in _chats) and time.monotonic() < deadline
+            any(components.service.answers.readers for components in _chats)
+            and time.monotonic() < deadline
         ):
             gevent.sleep(POLL)
-        for parts in _chats:
-            parts.service.finish(SAVE_SECONDS)
+        for components in _chats:
+            components.service.finish(SAVE_SECONDS)
 
 
 class _IdleTime:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatapp.runtime.background import Background
+from chatapp.runtime.background import BackgroundTask
 from tests.support.client import Client
 from tests.support.gunicorn import Gunicorn
 from tests.support.shared_server import Site
@@ -67,15 +67,15 @@ def start_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..
 @pytest.fixture(scope="module", autouse=True)
 def background_ends() -> Iterator[None]:
     """What an application in this process does beside its requests ends with a module's tests."""
-    started: list[Background] = []
-    start = Background._start
+    started: list[BackgroundTask] = []
+    start = BackgroundTask._start
 
-    def noted(background: Background) -> None:
+    def noted(background: BackgroundTask) -> None:
         started.append(background)
         start(background)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Background, "_start", noted)
+        patch.setattr(BackgroundTask, "_start", noted)
         yield
     for background in started:
         background.end(0)

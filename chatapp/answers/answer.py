@@ -15,14 +15,14 @@ from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from ..errors import ChatAppError, InternalError
-from ..runtime.wakers import Reader
-from .events import PIECES, Event, EventType, event_data, start_event
+from ..runtime.wakers import Wakeable
+from .events import DELTAS, Event, EventType, event_data, start_event
 from .live_log import LiveLog
 from .text.granularity import Splitter
 
 logger = logging.getLogger(__name__)
 
-Pieces = Iterable[tuple[EventType, str]]
+Deltas = Iterable[tuple[EventType, str]]
 
 ID_LENGTH: Final = 16
 """Characters of an answer's id: 96 random bits, URL-safe."""
@@ -66,7 +66,7 @@ class Stream(Protocol):
 
     def copy(
         self,
-        write: Callable[[Pieces], bool],
+        write: Callable[[Deltas], bool],
         ended: Callable[[Exception | None], None],
     ) -> None:
         """Hand the pieces to `write` as they come, to the end, or until `write` returns False.
@@ -102,9 +102,11 @@ class Answer:
         "_max_chars",
         "_splitters",
         "accepted",
+        "accepted_or_refused",
         "cancellation",
         "conversation_id",
         "created_at",
+        "decided_end",
         "ended_at",
         "epoch",
         "error",
@@ -118,12 +120,10 @@ class Answer:
         "provisional",
         "readers",
         "request",
-        "settled",
         "status",
         "unread_since",
         "usage",
         "usage_source",
-        "verdict",
     )
 
     def __init__(
@@ -153,16 +153,16 @@ class Answer:
         self.error: ChatAppError | None = None
         self.ended_at: float | None = None
         """Monotonic seconds. Set after the last event is in the log: nothing follows."""
-        self.settled = threading.Event()
+        self.accepted_or_refused = threading.Event()
         """Set when the upstream has accepted or refused, or the answer is over."""
-        self.readers: set[Reader] = set()
+        self.readers: set[Wakeable] = set()
         self.unread_since = time.monotonic()
         self._max_chars = max_chars
         self._chars = 0
         self._splitters: dict[EventType, Splitter] = {}
         self._lock = threading.Lock()
         self.cancellation: Cancellable | None = None
-        self.verdict: tuple[Status, ChatAppError | None] | None = None
+        self.decided_end: tuple[Status, ChatAppError | None] | None = None
         """How the answer must end, when somebody has decided that."""
 
     @property
@@ -191,10 +191,10 @@ class Answer:
             self.status = status
             self.accepted = self.accepted or status is Status.STREAMING
 
-    def write(self, pieces: Pieces) -> bool:
+    def write(self, deltas: Deltas) -> bool:
         """Append pieces and wake the readers once. False when the answer is as long as allowed."""
         chars, most = self._chars, self._max_chars
-        for kind, text in pieces:
+        for kind, text in deltas:
             splitter = self._splitters.get(kind)
             if splitter is None:
                 splitter = self._splitters[kind] = Splitter()
@@ -205,22 +205,22 @@ class Answer:
                 break
         self._chars = chars
         for reader in tuple(self.readers):
-            reader.news()
+            reader.notify_data()
         return chars < most
 
     def resume(self) -> None:
         """Get ready to write on where another worker ended."""
-        for kind in PIECES:
+        for kind in DELTAS:
             if text := self.log.text(kind):
                 splitter = self._splitters[kind] = Splitter()
                 splitter.split(text)
                 self._chars += len(text)
         self.status = Status.PENDING
 
-    def ring(self) -> None:
+    def wake_readers(self) -> None:
         """Wake everybody who waits for news of this answer."""
         for reader in tuple(self.readers):
-            reader.ring()
+            reader.wake()
 
     def close(self, save: Callable[["Answer"], None]) -> None:
         """Save the message, then write the last event: who sees the event can read the message.
@@ -247,13 +247,13 @@ class Answer:
             self.log.append(EventType.DONE, event_data(fields))
         self._splitters.clear()
         self.ended_at = time.monotonic()
-        self.settled.set()
-        self.ring()
+        self.accepted_or_refused.set()
+        self.wake_readers()
 
-    def halt(self, status: Status, error: ChatAppError | None) -> None:
+    def request_end(self, status: Status, error: ChatAppError | None) -> None:
         """Decide how the answer must end, and close its upstream; the first decision stands."""
         with self._lock:
-            self.verdict = self.verdict or (status, error)
+            self.decided_end = self.decided_end or (status, error)
         if self.cancellation:
             self.cancellation.cancel()
 

@@ -26,7 +26,7 @@ class EventType(StrEnum):
 
 TERMINAL: Final = frozenset({EventType.DONE, EventType.FAILED})
 """Nothing follows one of these."""
-PIECES: Final = frozenset({EventType.TEXT, EventType.REASONING})
+DELTAS: Final = frozenset({EventType.TEXT, EventType.REASONING})
 """Their data is `{"text": …}`; neighbours of one type may be joined."""
 
 
@@ -40,7 +40,7 @@ class Event(NamedTuple):
     @property
     def text(self) -> str:
         """The text of a piece."""
-        return _decode_piece(self.data).text
+        return _decode_delta(self.data).text
 
     def fields(self) -> dict[str, Any]:
         """The data, decoded."""
@@ -48,18 +48,18 @@ class Event(NamedTuple):
         return fields
 
 
-class Piece(msgspec.Struct, gc=False):
+class Delta(msgspec.Struct, gc=False):
     """The data of a `TEXT` or `REASONING` event."""
 
     text: str
 
 
-_decode_piece = msgspec.json.Decoder(Piece).decode
+_decode_delta = msgspec.json.Decoder(Delta).decode
 encode_text = msgspec.json.Encoder().encode
 """A string as JSON in UTF-8. msgspec writes no raw line break, so the result is one SSE line."""
 
 
-def piece_data(text: str) -> bytes:
+def delta_data(text: str) -> bytes:
     """The data of a piece."""
     return b'{"text":%b}' % encode_text(text)
 

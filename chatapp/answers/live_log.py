@@ -9,7 +9,7 @@ from array import array
 from typing import Final, NamedTuple
 
 from .events import TERMINAL, Event, EventType, encode_text
-from .sse import PIECE_FORMATS, decode_frame, encode
+from .sse import DELTA_FORMATS, decode_frame, encode
 
 _TEXT: Final = EventType.TEXT
 
@@ -71,7 +71,7 @@ class LiveLog:
         """Add a piece of text or reasoning."""
         first, wire, ends = self._kept
         number = first + len(ends)
-        frame = PIECE_FORMATS[kind] % (number, encode_text(text))
+        frame = DELTA_FORMATS[kind] % (number, encode_text(text))
         wire += frame
         size = len(wire)
         ends.append(size)

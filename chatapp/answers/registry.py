@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 INTERRUPTED: Final = "The server went down while this was written. Ask again for a new answer."
 
 
-class Answers:
+class AnswerRegistry:
     """The answers of this worker: those that run, and the ended ones whose log is kept.
 
     :param save: called with an answer that has ended, before its last event is written.
@@ -45,7 +45,7 @@ class Answers:
         self._nobody_runs = threading.Event()
         self._nobody_runs.set()
         self._keeper: threading.Thread | None = None
-        self._leaving = False
+        self._draining = False
 
     def create(self, owner: str) -> Answer:
         """A new pending answer.
@@ -79,21 +79,21 @@ class Answers:
         self._drop(answer)
         answer.error = error
         answer.ended_at = answer.ended_at or time.monotonic()
-        answer.settled.set()
-        answer.ring()
+        answer.accepted_or_refused.set()
+        answer.wake_readers()
 
-    def hand_over(self, answer: Answer) -> None:
+    def release(self, answer: Answer) -> None:
         """Write no more of an answer that is another worker's; its readers find it there."""
         answer.moved = True
         self._drop(answer)
-        answer.halt(Status.FAILED, None)
-        answer.settled.set()
-        answer.ring()
+        answer.request_end(Status.FAILED, None)
+        answer.accepted_or_refused.set()
+        answer.wake_readers()
 
     def fail(self, answer: Answer, error: ChatAppError) -> None:
         """End an answer that nobody writes."""
         self.begin(answer)
-        self._halt(answer, Status.FAILED, error)
+        self._request_end(answer, Status.FAILED, error)
 
     def _drop(self, answer: Answer) -> None:
         with self._lock:
@@ -112,8 +112,8 @@ class Answers:
         """
         answer.cancellation = cancellation
         self.begin(answer)
-        if answer.verdict:
-            self._halt(answer, *answer.verdict)
+        if answer.decided_end:
+            self._request_end(answer, *answer.decided_end)
             return
         self._keep_house()
         name = f"answer-{answer.id}"
@@ -135,22 +135,22 @@ class Answers:
 
     def stop(self, answer: Answer) -> None:
         """End an answer in whichever phase it is; one that is over stays as it is."""
-        self._halt(answer, Status.STOPPED, None)
+        self._request_end(answer, Status.STOPPED, None)
 
     def interrupt(self) -> None:
         """End all answers as `interrupted`."""
         for answer in self.written:
-            self._halt(answer, Status.FAILED, Interrupted(INTERRUPTED))
+            self._request_end(answer, Status.FAILED, Interrupted(INTERRUPTED))
 
-    def leave(self) -> None:
+    def drain(self) -> None:
         """Tell every reader to come back elsewhere."""
-        self._leaving = True
+        self._draining = True
         for answer in (*self._running.values(), *self._ended.values()):
-            answer.ring()
+            answer.wake_readers()
 
-    def is_leaving(self) -> bool:
+    def is_draining(self) -> bool:
         """Whether this worker goes down, and readers are to come back elsewhere."""
-        return self._leaving
+        return self._draining
 
     def join(self, timeout: float) -> bool:
         """Wait until none runs, at most `timeout` seconds; whether none does."""
@@ -171,8 +171,8 @@ class Answers:
         """How many connections follow one of them."""
         return sum(len(answer.readers) for answer in tuple(self._running.values()))
 
-    def _halt(self, answer: Answer, status: Status, error: ChatAppError | None) -> None:
-        answer.halt(status, error)
+    def _request_end(self, answer: Answer, status: Status, error: ChatAppError | None) -> None:
+        answer.request_end(status, error)
         if not answer.log.last:
             return  # `run` comes yet. It writes the first event and then looks for a verdict.
         # A writer on its way to the upstream may hang there, so then we end the answer here. One
@@ -190,7 +190,7 @@ class Answers:
         except Exception as error:
             self._finish(answer, stream, error)
             return
-        answer.settled.set()
+        answer.accepted_or_refused.set()
         stream.copy(answer.write, functools.partial(self._finish, answer, stream))
 
     def _finish(self, answer: Answer, stream: Stream | None, fault: Exception | None) -> None:
@@ -199,7 +199,7 @@ class Answers:
             if fault is None:
                 self._end(answer, stream, Status.DONE, None)
             elif isinstance(fault, ChatAppError):
-                if fault.seen and not answer.verdict:
+                if fault.seen and not answer.decided_end:
                     logger.warning("answer %s: %s: %s", answer.id, fault.code, fault.seen)
                 self._end(answer, stream, Status.FAILED, fault)
             elif not isinstance(fault, IllegalTransition):  # ended before the upstream accepted
@@ -211,7 +211,9 @@ class Answers:
                 if stream:
                     stream.close()
             finally:
-                if not answer.running:  # else `_halt` is about to close it, and retires it then
+                if (
+                    not answer.running
+                ):  # else `_request_end` is about to close it, and retires it then
                     self._retire(answer)
 
     def _end(
@@ -219,8 +221,8 @@ class Answers:
     ) -> None:
         if answer.moved:
             return
-        if answer.verdict and status is not Status.DONE:
-            status, error = answer.verdict
+        if answer.decided_end and status is not Status.DONE:
+            status, error = answer.decided_end
         with contextlib.suppress(IllegalTransition):
             answer.move(status)
             if stream:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from .events import PIECES, Event, EventType
+from .events import DELTAS, Event, EventType
 
 RETRY: Final = b"retry: 1000\n\n"
 """The first bytes of every stream: a client waits this many milliseconds before it reconnects."""
@@ -20,14 +20,14 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-LAST_EVENT_ID_MAX_BYTES: Final = 128
+MAX_LAST_EVENT_ID_BYTES: Final = 128
 """[fetch] A longer `Last-Event-ID` is not CORS-safelisted."""
 
 _PREFIXES: Final = {
     kind: b"\ndata: " if kind is EventType.TEXT else b"\nevent: %b\ndata: " % kind.encode()
     for kind in EventType
 }
-PIECE_FORMATS: Final = {kind: b'id: %%d%b{"text":%%b}\n\n' % _PREFIXES[kind] for kind in PIECES}
+DELTA_FORMATS: Final = {kind: b'id: %%d%b{"text":%%b}\n\n' % _PREFIXES[kind] for kind in DELTAS}
 """A piece of text or reasoning as `encode` writes it, of its number and its text as JSON."""
 
 

@@ -6,14 +6,14 @@ from typing import Final
 
 from ..database.schema import micros
 from ..errors import StorageUnavailable
-from ..runtime.background import Background
+from ..runtime.background import BackgroundTask
 from .ledger import Closed, Ledger, Opened
 
 GATHERED_FOR: Final = 0.25
 """Seconds between writes."""
 
 
-class Bookkeeper:
+class LedgerWriter:
     """Enters calls in the ledger, in their order; later, where the database is away."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -21,7 +21,7 @@ class Bookkeeper:
         self._lock = threading.Lock()
         self._entering = threading.Lock()
         self._entries: list[Opened | Closed] = []
-        self._background = Background("ledger", self._work)
+        self._background = BackgroundTask("ledger", self._work)
 
     def call_begins(self, answer_id: str, owner: str, model: str | None) -> None:
         """The upstream is called for an answer."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..errors import Conflict, NotFound
 
-TITLE_MAX_CHARS: Final = 80
+MAX_TITLE_CHARS: Final = 80
 OPTIONS: Final = ("temperature", "top_p", "max_tokens", "reasoning_effort")
 QUESTION_SAYS_LITTLE: Final = 15
 """Characters below which a question alone is no good title."""
@@ -184,13 +184,13 @@ class Conversation:
 
 def title_of(text: str) -> str:
     """A conversation's title: the beginning of its first question, on one line."""
-    line = " ".join(itertools.islice(text.split(), TITLE_MAX_CHARS))
-    return line if len(line) <= TITLE_MAX_CHARS else line[: TITLE_MAX_CHARS - 1] + "…"
+    line = " ".join(itertools.islice(text.split(), MAX_TITLE_CHARS))
+    return line if len(line) <= MAX_TITLE_CHARS else line[: MAX_TITLE_CHARS - 1] + "…"
 
 
 def title_of_exchange(question: str, answer: str) -> str:
     """The title after the first answer: the question, and the answer's first sentence."""
-    plain = answer[: 20 * TITLE_MAX_CHARS].lstrip("#>*-_` \t\r\n")
+    plain = answer[: 20 * MAX_TITLE_CHARS].lstrip("#>*-_` \t\r\n")
     found = SENTENCE.match(plain)
     sentence = " ".join(found[0].replace("*", "").replace("`", "").split()) if found else ""
     return title_of(f"{question} – {sentence}") if sentence else question

@@ -15,9 +15,9 @@ from ..database.schema import micros
 from ..errors import InvalidRequest, NotFound
 from . import queries, transactions
 from .ledger import Ledger
-from .model import TITLE_MAX_CHARS, Conversation, Message, title_of
+from .model import MAX_TITLE_CHARS, Conversation, Message, title_of
 
-__all__ = ["TITLE_MAX_CHARS", "Conversation", "Message", "Store", "title_of"]
+__all__ = ["MAX_TITLE_CHARS", "Conversation", "Message", "Store", "title_of"]
 
 CURSOR: Final = re.compile(r"([0-9]{1,18})\.([A-Za-z0-9_-]{1,64})", re.ASCII)
 

@@ -18,12 +18,9 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ..errors import StorageUnavailable
-from ..runtime.executor import Lane, lane
+from ..runtime.executor import Executor, executor
 from . import migrations
 from .dialects import Dialect, dialect_of
-from .schema import metadata
-
-__all__ = ["Database", "metadata"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +78,7 @@ class Database:
                 self._dialect.begin(connection, read_only)
                 return work(connection)
 
-        return pool.lane.call(lambda: self._guarded(unit, asked_at))
+        return pool.executor.call(lambda: self._guarded(unit, asked_at))
 
     def check(self) -> None:
         """:raises ConfigError: the schema is not current; the message says what to do."""
@@ -100,7 +97,7 @@ class Database:
             pools, self._pools = self._pools, None
         if pools is not None and pools.pid == os.getpid():
             for pool in {pools.reading, pools.writing}:
-                pool.lane.call(pool.close)
+                pool.executor.call(pool.close)
 
     def _open(self, asked_at: float) -> "_Pools":
         with self._lock:
@@ -109,7 +106,7 @@ class Database:
                 pools = self._pools = _Pools(self._dialect, self._size)
             if not pools.ready:
                 first = pools.writing
-                first.lane.call(lambda: self._guarded(lambda: self._prepare(first), asked_at))
+                first.executor.call(lambda: self._guarded(lambda: self._prepare(first), asked_at))
                 pools.ready = True
             return pools
 
@@ -133,7 +130,7 @@ class Database:
             with self._dialect.alone(), self._dialect.engine(patient=patient).connect() as own:
                 work(own)
 
-        lane(1).call(lambda: self._guarded(whole, time.monotonic()))
+        executor(1).call(lambda: self._guarded(whole, time.monotonic()))
 
     def _guarded(self, work: Callable[[], T], asked_at: float) -> T:
         """Do it, with drivers' errors as ours.
@@ -169,7 +166,7 @@ class _Pool:
     """Connections, one for each of the lane's threads; nobody else takes them."""
 
     def __init__(self, dialect: Dialect, width: int) -> None:
-        self.lane: Lane = lane(width)
+        self.executor: Executor = executor(width)
         self._dialect = dialect
         self._engine = dialect.engine()
         self._idle: list[sa.Connection] = []

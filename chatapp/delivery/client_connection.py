@@ -8,7 +8,7 @@ take nothing. Elsewhere a vanished client is noticed when the next heartbeat is 
 Flask, of the server and of what the application has put between, a greenlet switch away. For a
 piece of an answer that costs more than to send it. So where the first block that was yielded has
 been seen to reach the socket as it was, in HTTP/1.1 chunks (RFC 9112 7.1) or as it is, later ones
-may be sent by `pass_on`, in the same framing. Where anything changes the bytes on their way (TLS,
+may be sent by `try_send`, in the same framing. Where anything changes the bytes on their way (TLS,
 HTTP/2, compression), or where nobody lets us see the socket, the generator yields all of them.
 """
 
@@ -27,7 +27,7 @@ from ..errors import BodyTimeout
 from ..runtime.concurrency import cooperative
 
 SWEEPS_PER_LIMIT: Final = 4
-MOST_AT_ONCE: Final = 65_536
+MAX_WRITE_BYTES: Final = 65_536
 """Bytes of one write: a slow client that takes so much in the send time-out is not stalled."""
 CHUNK: Final = b"%X\r\n%b\r\n"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
@@ -50,7 +50,7 @@ class Connection:
 
     :param on_gone: called once, when the client has closed it; may run in gevent's hub, so it must
         neither wait nor raise.
-    :param may_be_direct: whether `pass_on` is wanted where it is possible.
+    :param may_be_direct: whether `try_send` is wanted where it is possible.
     """
 
     __slots__ = (
@@ -73,7 +73,7 @@ class Connection:
         self,
         sock: Any,
         on_gone: Callable[[], None],
-        stalls: "StallGuard",
+        stalls: "SlowClientGuard",
         *,
         may_be_direct: bool = True,
     ) -> None:
@@ -81,11 +81,11 @@ class Connection:
         self.writing_since = 0.0
         """Monotonic seconds at which the server got bytes that were not taken yet; or 0."""
         self.direct = False
-        """Whether `pass_on` may be used."""
+        """Whether `try_send` may be used."""
         self.response: Any = _UNCOUNTED
         """gunicorn's, which counts the body's bytes in `sent` for the access log."""
         self._chunked = False
-        self._decided = not (may_be_direct and isinstance(sock, QuickSocket) and cooperative())
+        self._decided = not (may_be_direct and isinstance(sock, FastSendSocket) and cooperative())
         self._rest = b""
         self._sock = sock
         self._send: Callable[[bytes], int] | None = None
@@ -119,7 +119,7 @@ class Connection:
             self._chunked, self.direct = seen == "chunked", seen != ""
             self._send = self._sock.send_now
 
-    def pass_on(self, data: bytes) -> bool:
+    def try_send(self, data: bytes) -> bool:
         """Write to the socket what the server would, without waiting; whether all has left."""
         assert self._send  # noqa: S101 # for mypy: `direct` promises it
         try:
@@ -140,15 +140,15 @@ class Connection:
         return False
 
     def flush(self) -> None:
-        """Write what `pass_on` has left.
+        """Write what `try_send` has left.
 
         :raises OSError: the client has gone.
         """
         if self._rest:
             rest, self._rest = memoryview(self._rest), b""
-            for at in range(0, len(rest), MOST_AT_ONCE):
+            for at in range(0, len(rest), MAX_WRITE_BYTES):
                 self.writing_since = time.monotonic()
-                self._sock.sendall(rest[at : at + MOST_AT_ONCE])
+                self._sock.sendall(rest[at : at + MAX_WRITE_BYTES])
             self.writing_since = 0.0
 
     def end(self) -> None:
@@ -182,7 +182,7 @@ class Connection:
             watcher.close()
 
 
-class QuickSocket(gevent.socket.socket):  # type: ignore[misc] # gevent has no types
+class FastSendSocket(gevent.socket.socket):  # type: ignore[misc] # gevent has no types
     """A client's socket that tries to send at once what it is given.
 
     gevent's `sendall` looks up the size of the kernel's buffer and slices the data first. A piece
@@ -225,14 +225,14 @@ class QuickSocket(gevent.socket.socket):  # type: ignore[misc] # gevent has no t
             self._expected, self._seen = b"", "chunked"
 
 
-def quick(sock: Any) -> Any:
-    """The same connection as a `QuickSocket`; TLS stays as it is."""
+def as_fast_send_socket(sock: Any) -> Any:
+    """The same connection as a `FastSendSocket`; TLS stays as it is."""
     if type(sock) is not gevent.socket.socket:
         return sock
-    return QuickSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
+    return FastSendSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
 
 
-class StallGuard:
+class SlowClientGuard:
     """Cuts off the clients of this worker that take nothing.
 
     :param limit: seconds that one write may take.

@@ -7,10 +7,10 @@ from typing import Protocol
 
 from ..answers import sse
 from ..answers.answer import Answer
-from ..answers.events import PIECES, Event, EventType, event_data
+from ..answers.events import DELTAS, Event, EventType, event_data
 from ..answers.text.granularity import Granularity, Joiner
-from ..runtime.wakers import Reader, Sleeper
-from .client_connection import MOST_AT_ONCE
+from ..runtime.wakers import Wakeable, Waker
+from .client_connection import MAX_WRITE_BYTES
 
 
 class Presence(Protocol):
@@ -19,7 +19,7 @@ class Presence(Protocol):
     gone: bool
     """Whether the client has closed it."""
     direct: bool
-    """Whether `pass_on` may be used."""
+    """Whether `try_send` may be used."""
 
     def begin_write(self, block: bytes) -> None:
         """The server is about to get these bytes, and to wait until the client takes them."""
@@ -27,14 +27,14 @@ class Presence(Protocol):
     def end_write(self) -> None:
         """The client has taken them."""
 
-    def pass_on(self, data: bytes) -> bool:
+    def try_send(self, data: bytes) -> bool:
         """Write past the server what it would get next, without waiting; whether all has left.
 
         What has not is for `flush`.
         """
 
     def flush(self) -> None:
-        """Write what `pass_on` has left, and wait until the client takes it.
+        """Write what `try_send` has left, and wait until the client takes it.
 
         :raises OSError: the client has gone.
         """
@@ -50,16 +50,16 @@ class Follower:
     :param leaving: whether the worker goes down.
     """
 
-    __slots__ = ("_answer", "_cursor", "_granularity", "_joiner", "_leaving", "_lost")
+    __slots__ = ("_answer", "_cursor", "_draining", "_granularity", "_joiner", "_lost")
 
     def __init__(
         self,
         answer: Answer,
         cursor: int | None,
         granularity: Granularity,
-        leaving: Callable[[], bool],
+        draining: Callable[[], bool],
     ) -> None:
-        self._leaving = leaving
+        self._draining = draining
         self._answer = answer
         self._granularity = granularity
         self._joiner: Joiner | None = None
@@ -73,16 +73,16 @@ class Follower:
     def over(self) -> bool:
         return self._answer.ended_at is not None
 
-    def leaving(self) -> bool:
-        return self._answer.moved or self._leaving()
+    def draining(self) -> bool:
+        return self._answer.moved or self._draining()
 
-    def enter(self, bell: Reader) -> None:
-        self._answer.readers.add(bell)
+    def enter(self, waker: Wakeable) -> None:
+        self._answer.readers.add(waker)
 
-    def exit(self, bell: Reader) -> None:
+    def exit(self, waker: Wakeable) -> None:
         # In this order: whoever sees no reader must see since when.
         self._answer.unread_since = time.monotonic()
-        self._answer.readers.discard(bell)
+        self._answer.readers.discard(waker)
 
     def read(self) -> bytes:
         """What the client has to get now; empty when there is nothing new."""
@@ -130,7 +130,7 @@ class Follower:
         number, text, reasoning = log.snapshot()
         before = {EventType.TEXT: text, EventType.REASONING: reasoning}
         later = log.events(self._cursor, number)
-        for kind in PIECES:
+        for kind in DELTAS:
             size = sum(len(event.text) for event in later if event.type is kind)
             before[kind] = before[kind][: len(before[kind]) - size]
         return before
@@ -143,21 +143,21 @@ class Feed(Protocol):
     def over(self) -> bool:
         """Whether `read` has nothing more to come, once it is empty."""
 
-    def leaving(self) -> bool:
+    def draining(self) -> bool:
         """Whether the reader is to come back elsewhere."""
 
     def read(self) -> bytes:
         """What is new, as wire bytes; empty when nothing is."""
 
-    def enter(self, bell: Reader) -> None:
+    def enter(self, waker: Wakeable) -> None:
         """Ring this bell for news from now on."""
 
-    def exit(self, bell: Reader) -> None:
+    def exit(self, waker: Wakeable) -> None:
         """No longer."""
 
 
 def follow(
-    feed: Feed, presence: Presence, bell: Sleeper, heartbeat: float
+    feed: Feed, presence: Presence, waker: Waker, heartbeat: float
 ) -> Generator[bytes, None, None]:
     """What one client gets, to the end of the feed.
 
@@ -168,7 +168,7 @@ def follow(
     :param heartbeat: seconds of silence after which a comment is sent.
     """
     out = _Output(feed, presence)
-    feed.enter(bell)
+    feed.enter(waker)
     try:
         data = sse.RETRY
         while True:
@@ -178,14 +178,14 @@ def follow(
             yield from out.write(data)
             if not data and (over or presence.gone):
                 return
-            if not over and feed.leaving():
+            if not over and feed.draining():
                 yield from out.write(sse.COME_BACK)
                 return
-            data = b"" if over or out.sleep(bell, heartbeat) else sse.KEEP_ALIVE
+            data = b"" if over or out.sleep(waker, heartbeat) else sse.KEEP_ALIVE
             presence.flush()
     finally:
         presence.end()
-        feed.exit(bell)
+        feed.exit(waker)
 
 
 class _Output:
@@ -201,25 +201,25 @@ class _Output:
 
     def write(self, data: bytes) -> Iterator[bytes]:
         """Yield as many bytes at a time as a client is given time for."""
-        for at in range(0, len(data), MOST_AT_ONCE):
-            block = data[at : at + MOST_AT_ONCE]
+        for at in range(0, len(data), MAX_WRITE_BYTES):
+            block = data[at : at + MAX_WRITE_BYTES]
             self._presence.begin_write(block)
             yield block
             self._presence.end_write()
             self._silent_from = time.monotonic()
 
-    def pass_on(self) -> bool:
+    def write_pending(self) -> bool:
         """Write what is new while the generator sleeps; whether it can sleep on."""
         data = self._feed.read()
         if not data:
             return True
         self._silent_from = time.monotonic()
-        return self._presence.pass_on(data)
+        return self._presence.try_send(data)
 
-    def sleep(self, bell: Sleeper, heartbeat: float) -> bool:
+    def sleep(self, waker: Waker, heartbeat: float) -> bool:
         """Wait until the bell is rung; False: the client has had nothing for too long before."""
-        pass_on = self.pass_on if self._presence.direct else None
+        write_pending = self.write_pending if self._presence.direct else None
         while (left := self._silent_from + heartbeat - time.monotonic()) > 0:
-            if bell.wait(left, pass_on):
+            if waker.wait(left, write_pending):
                 return True
         return False

@@ -2,7 +2,7 @@
 
 from ..database.database import Database
 from ..errors import ConfigError
-from .base import EventLog, Post, Publication, Record, Segment, State, Written
+from .base import EventLog, PendingMessage, PublishedMessage, Record, Segment, State, Written
 from .memory import MemoryEventLog
 from .redis.backend import RedisEventLog
 from .sql.backend import SqlEventLog
@@ -10,8 +10,8 @@ from .sql.backend import SqlEventLog
 __all__ = [
     "EventLog",
     "MemoryEventLog",
-    "Post",
-    "Publication",
+    "PendingMessage",
+    "PublishedMessage",
     "Record",
     "RedisEventLog",
     "Segment",

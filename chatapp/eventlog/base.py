@@ -12,9 +12,9 @@ from typing import Final, NamedTuple, Protocol
 
 RUNNING: Final = frozenset({"pending", "streaming"})
 """Statuses of an answer that is not over yet."""
-READ_MOST: Final = 4 << 20
-ORPHANS_MOST: Final = 1000
-PUBLISHED_MOST: Final = 1000
+MAX_READ_BYTES: Final = 4 << 20
+MAX_ORPHANS: Final = 1000
+MAX_PUBLISHED: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,7 @@ class State(NamedTuple):
     """With an end: the answer's last event, which the log must have reached."""
 
 
-class Post(NamedTuple):
+class PendingMessage(NamedTuple):
     """Something to publish."""
 
     recipient: str | None
@@ -74,7 +74,7 @@ class Post(NamedTuple):
     data: bytes
 
 
-class Publication(NamedTuple):
+class PublishedMessage(NamedTuple):
     number: int
     recipient: str | None
     event: str
@@ -120,7 +120,7 @@ class EventLog(Protocol):
         writer: str,
         segments: Sequence[Segment],
         states: Sequence[State],
-        posts: Sequence[Post],
+        posts: Sequence[PendingMessage],
     ) -> Written:
         """One flush of one worker: all of it together, in one round trip. May be empty.
 
@@ -138,7 +138,7 @@ class EventLog(Protocol):
         """
 
     def read(
-        self, cursors: Mapping[str, int], max_bytes: int = READ_MOST
+        self, cursors: Mapping[str, int], max_bytes: int = MAX_READ_BYTES
     ) -> tuple[dict[str, list[Segment]], frozenset[str]]:
         """What each answer's log has after a cursor, for any number of answers at once.
 
@@ -183,7 +183,7 @@ class EventLog(Protocol):
         learned of the first.
         """
 
-    def published(self, after: int, limit: int = PUBLISHED_MOST) -> list[Publication]:
+    def published(self, after: int, limit: int = MAX_PUBLISHED) -> list[PublishedMessage]:
         """The publications after a number, in order."""
 
     def last_published(self) -> int:
@@ -203,7 +203,7 @@ class EventLog(Protocol):
         """Give connections back."""
 
 
-def before_first_post() -> int:
+def before_first_message() -> int:
     """Where a new series of publications begins.
 
     It is the time in milliseconds. So a storage that has lost all goes on above every number that

@@ -8,17 +8,17 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from .base import (
-    ORPHANS_MOST,
-    PUBLISHED_MOST,
-    READ_MOST,
+    MAX_ORPHANS,
+    MAX_PUBLISHED,
+    MAX_READ_BYTES,
     RUNNING,
-    Post,
-    Publication,
+    PendingMessage,
+    PublishedMessage,
     Record,
     Segment,
     State,
     Written,
-    before_first_post,
+    before_first_message,
 )
 
 
@@ -73,7 +73,7 @@ class MemoryEventLog:
         """The bytes of those that are over, in the order of their ends."""
         self._keys: dict[tuple[str, str], str] = {}
         self._beats: dict[str, int] = {}
-        self._posts: deque[Publication] = deque()
+        self._posts: deque[PublishedMessage] = deque()
         self._last_post = 0
 
     def claim(self, record: Record) -> Record:
@@ -100,7 +100,7 @@ class MemoryEventLog:
         writer: str,
         segments: Sequence[Segment],
         states: Sequence[State],
-        posts: Sequence[Post],
+        posts: Sequence[PendingMessage],
     ) -> Written:
         lost: set[str] = set()
         with self._lock:
@@ -121,7 +121,7 @@ class MemoryEventLog:
         return Written(frozenset(lost), stops, numbers)
 
     def read(
-        self, cursors: Mapping[str, int], max_bytes: int = READ_MOST
+        self, cursors: Mapping[str, int], max_bytes: int = MAX_READ_BYTES
     ) -> tuple[dict[str, list[Segment]], frozenset[str]]:
         pending: list[tuple[int, str, Segment]] = []
         missing = set()
@@ -183,7 +183,7 @@ class MemoryEventLog:
                 for kept in self._answers.values()
                 if kept.ended_at is None and kept.record.writer not in alive
             )
-            return list(islice(free, ORPHANS_MOST))
+            return list(islice(free, MAX_ORPHANS))
 
     def take(self, answer_id: str, epoch: int, writer: str) -> bool:
         with self._lock:
@@ -193,7 +193,7 @@ class MemoryEventLog:
             again = self._running(answer_id, epoch + 1)
             return again is not None and again.record.writer == writer
 
-    def published(self, after: int, limit: int = PUBLISHED_MOST) -> list[Publication]:
+    def published(self, after: int, limit: int = MAX_PUBLISHED) -> list[PublishedMessage]:
         with self._lock:
             return list(islice((post for post in self._posts if post.number > after), limit))
 
@@ -237,9 +237,9 @@ class MemoryEventLog:
         self._ended[state.answer_id] = sum(len(each.wire) for each in kept.segments)
         return True
 
-    def _publish(self, post: Post) -> int:
-        self._last_post = (self._last_post or before_first_post()) + 1
-        self._posts.append(Publication(self._last_post, *post, time.time()))
+    def _publish(self, post: PendingMessage) -> int:
+        self._last_post = (self._last_post or before_first_message()) + 1
+        self._posts.append(PublishedMessage(self._last_post, *post, time.time()))
         return self._last_post
 
     def _forget(self, answer_id: str) -> None:

@@ -6,7 +6,7 @@ Nothing in OpenAI's interface says "continue this message"; servers that can hav
 from collections.abc import Callable
 from typing import Any, Final
 
-from ..answers.answer import Pieces, Stream
+from ..answers.answer import Deltas, Stream
 from ..answers.events import EventType
 from ..errors import ChatAppError, Interrupted
 
@@ -17,9 +17,9 @@ STYLES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
 }
 """For each way to ask: what it adds to the assistant's message, and what to the request. A last
 message of the assistant's is continued without more words by llama.cpp and several others."""
-OVERLAP_LEAST: Final = 12
+MIN_OVERLAP_CHARS: Final = 12
 """Characters. A shorter repetition at the seam may be what the model means to say."""
-OVERLAP_MOST: Final = 400
+MAX_OVERLAP_CHARS: Final = 400
 
 
 def prefilled(
@@ -53,13 +53,13 @@ class Continuation:
 
     def copy(
         self,
-        write: Callable[[Pieces], bool],
+        write: Callable[[Deltas], bool],
         ended: Callable[[Exception | None], None],
     ) -> None:
         """As `Stream.copy`."""
         full = False
 
-        def join(pieces: Pieces) -> bool:
+        def join(pieces: Deltas) -> bool:
             nonlocal full
             full = not write(self._joined(pieces))
             return not full
@@ -71,7 +71,7 @@ class Continuation:
 
         self._stream.copy(join, finish)
 
-    def _joined(self, pieces: Pieces) -> Pieces:
+    def _joined(self, pieces: Deltas) -> Deltas:
         for kind, text in pieces:
             new = self._seam.feed(text) if kind is EventType.TEXT else text
             if new:
@@ -110,17 +110,19 @@ class Seam:
         held, self._held, self._open = self._held, "", False
         if held.startswith(self._before):
             return held[len(self._before) :]
-        if self._before.startswith(held) and len(held) >= OVERLAP_LEAST:
+        if self._before.startswith(held) and len(held) >= MIN_OVERLAP_CHARS:
             return ""
         return held[self._overlap(held) :]
 
     def _may_overlap(self) -> bool:
         """Whether what is held may still grow into a repetition of the last words."""
-        return len(self._held) < OVERLAP_MOST and self._held in self._before[-OVERLAP_MOST:]
+        last_words = self._before[-MAX_OVERLAP_CHARS:]
+        return len(self._held) < MAX_OVERLAP_CHARS and self._held in last_words
 
     def _overlap(self, held: str) -> int:
         """How many characters of the beginning are the end of the text before."""
-        for size in range(min(len(held), len(self._before), OVERLAP_MOST), OVERLAP_LEAST - 1, -1):
+        largest = min(len(held), len(self._before), MAX_OVERLAP_CHARS)
+        for size in range(largest, MIN_OVERLAP_CHARS - 1, -1):
             if self._before.endswith(held[:size]):
                 return size
         return 0

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ..answers.answer import Answer, Pieces, Stream
+from ..answers.answer import Answer, Deltas, Stream
 from ..answers.events import EventType, event_data
-from ..answers.registry import Answers
+from ..answers.registry import AnswerRegistry
 from ..conversations.model import Conversation
 from ..errors import ChatAppError
 from ..identity.owners import outside
@@ -23,7 +23,7 @@ from .tools.rounds import RoundsCancellation, ToolRounds
 
 
 @dataclass(kw_only=True)
-class Asked:
+class Prompt:
     """What an answer answers."""
 
     model: str
@@ -31,7 +31,7 @@ class Asked:
     options: dict[str, Any]
 
 
-class Moderated:
+class HookedStream:
     """A `Stream` whose pieces go through the application's hooks before anybody reads them."""
 
     def __init__(self, stream: Stream, hooks: Hooks, info: AnswerInfo) -> None:
@@ -48,7 +48,7 @@ class Moderated:
         self._stream.finish_reason = reason
 
     def copy(
-        self, write: Callable[[Pieces], bool], ended: Callable[[Exception | None], None]
+        self, write: Callable[[Deltas], bool], ended: Callable[[Exception | None], None]
     ) -> None:
         """As `Stream.copy`."""
         self._stream.copy(self._hooks.moderated(self._info, write), ended)
@@ -60,7 +60,7 @@ class Moderated:
         self._stream.close()
 
 
-class Writing:
+class Generator:
     """Has the answers of this worker written.
 
     :param call_goes_on: enters a further call of the upstream for an answer in the ledger; gets the
@@ -71,7 +71,7 @@ class Writing:
         self,
         settings: Settings,
         upstream: Upstream,
-        answers: Answers,
+        answers: AnswerRegistry,
         hooks: Hooks,
         tools: Tools,
         call_goes_on: Callable[[str, str, str, str], None],
@@ -83,12 +83,12 @@ class Writing:
         self._tools = tools
         self._call_goes_on = call_goes_on
 
-    def begin(self, answer: Answer, asked: Asked) -> None:
+    def begin(self, answer: Answer, prompt: Prompt) -> None:
         """Ask the upstream, in a thread of its own.
 
         :raises ChatAppError: a hook refuses the request.
         """
-        request = self._prepared(answer, asked)
+        request = self._prepared(answer, prompt)
         answer.model = request.model
         if len(self._tools):
             self._run_rounds(answer, request)
@@ -96,14 +96,14 @@ class Writing:
             cancellation = Cancellation()
             self._run(answer, lambda: self._open(request, cancellation), cancellation)
 
-    def resume(self, answer: Answer, asked: Asked) -> None:
+    def resume(self, answer: Answer, prompt: Prompt) -> None:
         """Ask the upstream to go on from what the answer says already.
 
         :raises ChatAppError: that can't be done.
         """
         if len(self._tools):
             raise ChatAppError("An answer with tools is not continued. Ask again.")
-        request = self._prepared(answer, asked)
+        request = self._prepared(answer, prompt)
         text = answer.log.text()
         request.messages, extra = prefilled(request.messages, text, self._settings.prefill)
         self._call_goes_on(answer.id, answer.owner, request.model, "interrupted")
@@ -138,14 +138,14 @@ class Writing:
         )
         self._hooks.ended(result)
 
-    def _prepared(self, answer: Answer, asked: Asked) -> AnswerRequest:
+    def _prepared(self, answer: Answer, prompt: Prompt) -> AnswerRequest:
         request = AnswerRequest(
             answer_id=answer.id,
             owner=outside(answer.owner),
             conversation_id=answer.conversation_id,
-            model=asked.model,
-            messages=self._sent(asked.messages),
-            options=asked.options,
+            model=prompt.model,
+            messages=self._sent(prompt.messages),
+            options=prompt.options,
         )
         self._hooks.prepare(request)
         return request
@@ -183,7 +183,7 @@ class Writing:
 
         def write_event(kind: EventType, fields: dict[str, Any]) -> None:
             answer.log.append(kind, event_data(fields))
-            answer.ring()
+            answer.wake_readers()
 
         rounds = self._settings.tool_rounds
         self._run(
@@ -209,12 +209,14 @@ class Writing:
             conversation_id=answer.conversation_id,
             model=answer.model or "",
         )
-        self._answers.run(answer, lambda: Moderated(open_stream(), self._hooks, info), cancellation)
+        self._answers.run(
+            answer, lambda: HookedStream(open_stream(), self._hooks, info), cancellation
+        )
 
 
-def asked_in(
+def prompt_for(
     conversation: Conversation, answer_id: str, model: str, options: dict[str, Any]
-) -> Asked:
+) -> Prompt:
     """What an answer of a conversation answers: the path to it, with the conversation's settings.
 
     Answers that came to nothing are left out; options of the request win over the conversation's.
@@ -226,4 +228,4 @@ def asked_in(
     ]
     if prompt := conversation.settings.get("system_prompt"):
         messages.insert(0, {"role": "system", "content": prompt})
-    return Asked(model=model, messages=messages, options=conversation.options | options)
+    return Prompt(model=model, messages=messages, options=conversation.options | options)

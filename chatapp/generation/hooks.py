@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ..answers.answer import Pieces, Status
+from ..answers.answer import Deltas, Status
 from ..answers.events import EventType
 from ..errors import ChatAppError, InternalError
 from ..runtime.stall_watch import StallWatch, name_of
 
 logger = logging.getLogger(__name__)
 
-Write = Callable[[Pieces], bool]
+Write = Callable[[Deltas], bool]
 
 
 @dataclass(kw_only=True)
@@ -78,7 +78,7 @@ class AnswerResult:
 
 
 Before = Callable[[AnswerRequest], None]
-Piece = Callable[[AnswerInfo, str], None]
+DeltaHook = Callable[[AnswerInfo, str], None]
 After = Callable[[AnswerResult], None]
 
 
@@ -99,7 +99,7 @@ class Hooks:
         self._surround = surround
         self.before: list[Before] = []
         """May change the request, or raise `Refused`."""
-        self.piece: list[Piece] = []
+        self.piece: list[DeltaHook] = []
         """Get each piece before any reader does; may raise `StopAnswer`. They must not wait for
         long: the answer waits with them."""
         self.after: list[After] = []
@@ -129,7 +129,7 @@ class Hooks:
         if not self.piece:
             return write
 
-        return lambda pieces: write(self._checked(info, pieces))
+        return lambda deltas: write(self._checked(info, deltas))
 
     def ended(self, result: AnswerResult) -> None:
         """Tell the `after` or the `failed` hooks; never raises."""
@@ -141,8 +141,8 @@ class Hooks:
             except BaseException:  # as above
                 logger.exception("hook %s failed", name_of(hook))
 
-    def _checked(self, info: AnswerInfo, pieces: Pieces) -> Iterator[tuple[EventType, str]]:
-        for kind, text in pieces:
+    def _checked(self, info: AnswerInfo, deltas: Deltas) -> Iterator[tuple[EventType, str]]:
+        for kind, text in deltas:
             info.kind = "text" if kind is EventType.TEXT else str(kind)
             for hook in self.piece:
                 self._guarded(hook, info, text)

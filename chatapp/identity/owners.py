@@ -8,7 +8,7 @@ from typing import Final
 
 VISITOR: Final = "visitor:"
 USER: Final = "user:"
-ID_MOST: Final = 200
+MAX_ID_CHARS: Final = 200
 """Characters of an owner's id."""
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-TICKET_MOST: Final = 2048
+MAX_TICKET_CHARS: Final = 2048
 """Characters. gunicorn takes a request line of 4094 bytes."""
 _SHAPE: Final = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
@@ -40,7 +40,7 @@ class Tickets:
         :raises ValueError: the owner's name is too long for one.
         """
         ticket = str(self._serializer.dumps([answer_id, owner]))
-        if len(ticket) > TICKET_MOST:
+        if len(ticket) > MAX_TICKET_CHARS:
             raise ValueError(f"An owner of {len(owner)} characters does not fit into a ticket.")
         return ticket
 
@@ -49,7 +49,7 @@ class Tickets:
 
         None when it is not ours, is for another answer, or its time is over.
         """
-        if len(ticket) > TICKET_MOST or not _SHAPE.fullmatch(ticket):
+        if len(ticket) > MAX_TICKET_CHARS or not _SHAPE.fullmatch(ticket):
             return None
         try:
             issued_for, owner = self._serializer.loads(ticket, max_age=self._age)

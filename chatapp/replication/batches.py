@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ..answers.answer import Answer, Status
 from ..eventlog import Record, Segment, State
-from .segments import news
+from .segments import new_segments
 
 
 @dataclass(slots=True, eq=False)
@@ -49,7 +49,7 @@ class Batch:
             return
         cursor = entry.cursor
         if answer.log.last > cursor:
-            for segment in news(answer, cursor):
+            for segment in new_segments(answer, cursor):
                 self.segments.append(segment)
                 self.size += len(segment.wire)
                 cursor = segment.last

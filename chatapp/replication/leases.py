@@ -15,13 +15,13 @@ from typing import Final
 
 from ..errors import StorageUnavailable
 from ..eventlog import EventLog, Record
-from ..runtime.background import PAUSE_MOST, Background
+from ..runtime.background import MAX_PAUSE_SECONDS, BackgroundTask
 
 logger = logging.getLogger(__name__)
 
 BEAT: Final = 0.5
 """Seconds between counts."""
-GRACE: Final = round(PAUSE_MOST / BEAT)
+GRACE: Final = round(MAX_PAUSE_SECONDS / BEAT)
 """Counts after the event log was away: it was so for the others, who may pause for longer yet."""
 
 
@@ -51,13 +51,13 @@ class Leases:
     def __init__(
         self,
         log: EventLog,
-        me: Callable[[], str],
+        worker_id: Callable[[], str],
         seconds: float,
         adopt: Callable[[Record], None],
         owners: str = "",
     ) -> None:
         self._log = log
-        self._me = me
+        self._worker_id = worker_id
         self._patience = max(round(seconds / BEAT), 2)
         self._adopt = adopt
         self._owners = owners
@@ -67,7 +67,7 @@ class Leases:
         """Answers that we may have taken, and have not begun with."""
         self._grace = 0
         """For how many of our counts nobody's silence means anything."""
-        self._background = Background("leases", self.beat)
+        self._background = BackgroundTask("leases", self.beat)
 
     def begin(self) -> None:
         """Count from now on."""
@@ -79,23 +79,23 @@ class Leases:
         :raises StorageUnavailable:
         """
         self._background.end(timeout)
-        self._log.leave([self._me()])
+        self._log.leave([self._worker_id()])
 
     def beat(self) -> float:
         """Count once, and take over what nobody writes; seconds to the next count.
 
         :raises StorageUnavailable:
         """
-        me = self._me()
+        worker_id = self._worker_id()
         try:
-            counts = self._log.beat(me)
+            counts = self._log.beat(worker_id)
         except StorageUnavailable:
             self._grace = GRACE
             raise
-        counts.pop(me, None)
+        counts.pop(worker_id, None)
         self._compare(counts)
         alive = [each for each, (_, still) in self._seen.items() if still < self._patience]
-        orphans = self._log.orphans([me, *alive])
+        orphans = self._log.orphans([worker_id, *alive])
         unknown = {each.writer for each in orphans if each.writer not in (*self._seen, None)}
         for writer in unknown:  # Not counting yet, or no longer: it gets as long as the others.
             if writer is not None:
@@ -109,7 +109,7 @@ class Leases:
     def _take(self) -> None:
         """Become the writer of orphans. What fails is kept: it may be ours, so nobody offers it."""
         for record in tuple(self._taking.values()):
-            if self._log.take(record.id, record.epoch, self._me()):
+            if self._log.take(record.id, record.epoch, self._worker_id()):
                 logger.warning("answer %s of %s is taken over", record.id, record.writer)
                 self._begin_with(record)
             del self._taking[record.id]

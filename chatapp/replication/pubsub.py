@@ -16,10 +16,10 @@ import msgspec
 
 from ..answers import sse
 from ..errors import InvalidRequest, StorageUnavailable
-from ..eventlog import EventLog, Post
+from ..eventlog import EventLog, PendingMessage
 from ..identity.owners import everyone
-from ..runtime.background import Background
-from ..runtime.wakers import Reader
+from ..runtime.background import BackgroundTask
+from ..runtime.wakers import Wakeable
 from ..settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 EVENT_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 RESERVED: Final = frozenset({"error", "open", "message"})
 """`EventSource` fires these itself."""
-READ_MOST: Final = 1000
+MAX_READ_MESSAGES: Final = 1000
 """Publications in one look."""
 
 
@@ -50,7 +50,11 @@ class PushChannel:
     """
 
     def __init__(
-        self, settings: Settings, log: EventLog, post: Callable[[Post], None], chat: str = ""
+        self,
+        settings: Settings,
+        log: EventLog,
+        post: Callable[[PendingMessage], None],
+        chat: str = "",
     ) -> None:
         self._settings = settings
         self._log = log
@@ -60,9 +64,9 @@ class PushChannel:
         self._kept: deque[Kept] = deque(maxlen=settings.push_kept)
         self._last: int | None = None
         """The number of the newest publication that was read; None: none was."""
-        self._background = Background("push channel", self._poll)
-        self.readers: set[Reader] = set()
-        self.leaving = False
+        self._background = BackgroundTask("push channel", self._poll)
+        self.readers: set[Wakeable] = set()
+        self.draining = False
 
     def publish(self, event: str, data: Any, to: str | None = None) -> None:
         """Send an event to the open pages of one owner, or of everyone.
@@ -86,11 +90,11 @@ class PushChannel:
             raise InvalidRequest(
                 f"The data has {len(encoded)} bytes; {most} are allowed.", param="data"
             )
-        self._post(Post(to or self.everyone, event, encoded))
+        self._post(PendingMessage(to or self.everyone, event, encoded))
 
-    def leave(self) -> None:
+    def drain(self) -> None:
         """Tell every page to come back elsewhere."""
-        self.leaving = True
+        self.draining = True
         self._ring()
 
     def wake(self) -> None:
@@ -98,7 +102,7 @@ class PushChannel:
         if self.readers:
             self._background.wake()
 
-    def enter(self, reader: Reader) -> None:
+    def enter(self, reader: Wakeable) -> None:
         """Ring for news from now on."""
         self.readers.add(reader)
         self._background.wake()
@@ -142,7 +146,7 @@ class PushChannel:
         """Take in what is new; whether there may be more."""
         if self._last is None:
             self._last = max(self._log.last_published() - self._settings.push_kept, 0)
-        new = self._log.published(self._last, READ_MOST)
+        new = self._log.published(self._last, MAX_READ_MESSAGES)
         with self._lock:
             for each in new:
                 if each.number <= self._last:
@@ -154,11 +158,11 @@ class PushChannel:
                 self._last = each.number
         if new:
             self._ring()
-        return len(new) == READ_MOST
+        return len(new) == MAX_READ_MESSAGES
 
     def _ring(self) -> None:
         for reader in tuple(self.readers):
-            reader.ring()
+            reader.wake()
 
 
 class PushReader:
@@ -171,14 +175,14 @@ class PushReader:
         self._owner = owner
         self._number = channel.position(cursor)
 
-    def leaving(self) -> bool:
-        return self._channel.leaving
+    def draining(self) -> bool:
+        return self._channel.draining
 
-    def enter(self, bell: Reader) -> None:
-        self._channel.enter(bell)
+    def enter(self, waker: Wakeable) -> None:
+        self._channel.enter(waker)
 
-    def exit(self, bell: Reader) -> None:
-        self._channel.readers.discard(bell)
+    def exit(self, waker: Wakeable) -> None:
+        self._channel.readers.discard(waker)
 
     def read(self) -> bytes:
         """The frames that are new and for this owner."""

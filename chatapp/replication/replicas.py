@@ -11,54 +11,54 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from ..answers.answer import Answer, Status
-from ..answers.events import PIECES, TERMINAL, EventType
+from ..answers.events import DELTAS, TERMINAL, EventType
 from ..answers.live_log import LiveLog
 from ..answers.sse import decode_frames
 from ..errors import restored
 from ..eventlog import EventLog, Record, Segment
-from ..runtime.background import Background
+from ..runtime.background import BackgroundTask
 from ..settings import Settings
 
 UNREAD_KEPT: Final = 10.0
 """Seconds that a mirror without a reader is kept."""
 
 
-class Mirrors:
+class Replicas:
     """The mirrors of this worker."""
 
     def __init__(self, log: EventLog, settings: Settings) -> None:
         self._log = log
         self._settings = settings
         self._lock = threading.Lock()
-        self._mirrors: dict[str, Answer] = {}
-        self._background = Background("readers of the event log", self._poll)
+        self._replicas: dict[str, Answer] = {}
+        self._background = BackgroundTask("readers of the event log", self._poll)
 
     def __len__(self) -> int:
-        return len(self._mirrors)
+        return len(self._replicas)
 
     @property
     def readers(self) -> int:
         """How many connections follow one of them."""
-        return sum(len(mirror.readers) for mirror in tuple(self._mirrors.values()))
+        return sum(len(replica.readers) for replica in tuple(self._replicas.values()))
 
     def find(self, answer_id: str) -> Answer | None:
         """An answer as the event log has it; None: it has none, or one that never began.
 
         :raises StorageUnavailable:
         """
-        mirror = self._touched(answer_id)
-        if mirror is None:
+        replica = self._touched(answer_id)
+        if replica is None:
             record = self._log.find(answer_id)
             if record is None or record.status == "refused":
                 return None
-            mirror = self.load(record)
-            if mirror is None or not mirror.running:
-                return mirror  # There is nothing to follow, so nothing to keep.
+            replica = self.load(record)
+            if replica is None or not replica.running:
+                return replica  # There is nothing to follow, so nothing to keep.
             with self._lock:
-                mirror = self._mirrors.setdefault(answer_id, mirror)
-                mirror.unread_since = time.monotonic()
+                replica = self._replicas.setdefault(answer_id, replica)
+                replica.unread_since = time.monotonic()
         self._background.wake()
-        return mirror
+        return replica
 
     def load(self, record: Record) -> Answer | None:
         """A mirror of all that is written so far; None when it is gone meanwhile.
@@ -66,59 +66,59 @@ class Mirrors:
         :raises StorageUnavailable:
         """
         log = LiveLog(self._settings.log_max_bytes)
-        mirror = Answer(record.owner, log, self._settings.answer_max_chars, record.id)
-        mirror.key, mirror.model, mirror.epoch = record.key, record.model, record.epoch
-        mirror.conversation_id, mirror.request = record.conversation_id, record.request
-        mirror.accepted = record.status != Status.PENDING
-        mirror.settled.set()
-        mirror.created_at = datetime.fromtimestamp(record.created_at, UTC)
+        replica = Answer(record.owner, log, self._settings.answer_max_chars, record.id)
+        replica.key, replica.model, replica.epoch = record.key, record.model, record.epoch
+        replica.conversation_id, replica.request = record.conversation_id, record.request
+        replica.accepted = record.status != Status.PENDING
+        replica.accepted_or_refused.set()
+        replica.created_at = datetime.fromtimestamp(record.created_at, UTC)
         while True:
             segments, gone = self._log.read({record.id: log.last})
             if gone:
                 return None
             if not segments.get(record.id):
-                return mirror
-            absorb(mirror, segments[record.id])
+                return replica
+            absorb(replica, segments[record.id])
 
     def drop(self, answer_id: str) -> None:
         """Forget a mirror; its readers come back, and find what has become of the answer."""
         with self._lock:
-            mirror = self._mirrors.pop(answer_id, None)
-        if mirror is not None:
-            mirror.moved = True
-            mirror.ring()
+            replica = self._replicas.pop(answer_id, None)
+        if replica is not None:
+            replica.moved = True
+            replica.wake_readers()
 
-    def leave(self) -> None:
+    def drain(self) -> None:
         """Tell every reader to come back elsewhere."""
-        for answer_id in tuple(self._mirrors):
+        for answer_id in tuple(self._replicas):
             self.drop(answer_id)
 
     def _poll(self) -> float | None:
         """Read what is new of all mirrors that are not over."""
         self._drop_unread()
-        running = {each.id: each for each in tuple(self._mirrors.values()) if each.running}
+        running = {each.id: each for each in tuple(self._replicas.values()) if each.running}
         if running:
-            cursors = {answer_id: mirror.log.last for answer_id, mirror in running.items()}
+            cursors = {answer_id: replica.log.last for answer_id, replica in running.items()}
             segments, gone = self._log.read(cursors)
             for answer_id, new in segments.items():
                 absorb(running[answer_id], new)
             for answer_id in gone:
                 self.drop(answer_id)
-        return self._settings.poll_interval if self._mirrors else None
+        return self._settings.poll_interval if self._replicas else None
 
     def _touched(self, answer_id: str) -> Answer | None:
         """A mirror that is there, and stays so until its reader comes."""
         with self._lock:
-            if mirror := self._mirrors.get(answer_id):
-                mirror.unread_since = time.monotonic()
-        return mirror
+            if replica := self._replicas.get(answer_id):
+                replica.unread_since = time.monotonic()
+        return replica
 
     def _drop_unread(self) -> None:
         oldest_allowed = time.monotonic() - UNREAD_KEPT
         with self._lock:
-            for answer_id, mirror in tuple(self._mirrors.items()):
-                if not mirror.readers and mirror.unread_since < oldest_allowed:
-                    del self._mirrors[answer_id]
+            for answer_id, replica in tuple(self._replicas.items()):
+                if not replica.readers and replica.unread_since < oldest_allowed:
+                    del self._replicas[answer_id]
 
 
 def absorb(answer: Answer, segments: list[Segment]) -> None:
@@ -129,7 +129,7 @@ def absorb(answer: Answer, segments: list[Segment]) -> None:
             reaches = segment.last if event.type is EventType.SNAPSHOT else event.number
             if reaches <= answer.log.last:
                 continue
-            if event.type in PIECES:
+            if event.type in DELTAS:
                 answer.status = Status.STREAMING
                 answer.log.append_piece(event.type, event.text)
             elif event.type is EventType.SNAPSHOT:
@@ -140,7 +140,7 @@ def absorb(answer: Answer, segments: list[Segment]) -> None:
                 answer.log.append(event.type, event.data)
             if event.type in TERMINAL:
                 answer.ended_at = time.monotonic()
-    answer.ring()
+    answer.wake_readers()
 
 
 def _note(answer: Answer, kind: EventType, fields: dict[str, Any]) -> None:

@@ -16,28 +16,28 @@ from typing import Final
 
 from ..answers.answer import RUNNING, Answer, Status
 from ..errors import StorageUnavailable
-from ..eventlog import EventLog, Post, Written
-from ..runtime.background import Background
+from ..eventlog import EventLog, PendingMessage, Written
+from ..runtime.background import BackgroundTask
 from .batches import Batch, Entry
 from .segments import record_of
 
 logger = logging.getLogger(__name__)
 
-BATCH_MOST: Final = 8 << 20
+MAX_BATCH_BYTES: Final = 8 << 20
 """Bytes of one flush; what is more comes with the next."""
 GATHERED_FOR: Final = 0.02
 """Seconds in which beginnings, ends and publications are gathered for one batch. Most first bytes
 are on their way by then: the thread that writes would keep the interpreter from them."""
 EACH: Final = 0.001
-PAUSE_MOST: Final = 0.5
+MAX_PAUSE_SECONDS: Final = 0.5
 """Seconds between flushes for each answer, and for all of them."""
-POSTS_MOST: Final = 10_000
+MAX_PENDING_MESSAGES: Final = 10_000
 """Publications that wait while the event log is away."""
 CONFIRMED_FOR: Final = 1.0
 """Seconds for which an answer is surely ours after a flush; less than any lease."""
 
 
-class Journal:
+class Replicator:
     """Copies the events of this worker's answers into the event log.
 
     :param me: tells this worker's id.
@@ -51,7 +51,7 @@ class Journal:
     def __init__(
         self,
         log: EventLog,
-        me: Callable[[], str],
+        worker_id: Callable[[], str],
         interval: float,
         stopped: Callable[[Answer], None],
         lost: Callable[[Answer], None],
@@ -59,7 +59,7 @@ class Journal:
         posted: Callable[[], None],
     ) -> None:
         self._log = log
-        self._me = me
+        self._worker_id = worker_id
         self._interval = interval
         self._stopped = stopped
         self._lost = lost
@@ -67,9 +67,9 @@ class Journal:
         self._posted = posted
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
-        self._posts: list[Post] = []
+        self._posts: list[PendingMessage] = []
         self._forgotten: list[str] = []
-        self._background = Background("event log", self._work)
+        self._background = BackgroundTask("event log", self._work)
         self._flushing = threading.Lock()
         self._due_at = math.inf
         """Monotonic seconds of the next flush of everything."""
@@ -93,7 +93,7 @@ class Journal:
         :param cursor: the last event that the event log has.
         """
         with self._lock:
-            record = None if claimed else record_of(answer, self._me())
+            record = None if claimed else record_of(answer, self._worker_id())
             self._entries[answer.id] = Entry(answer, record, cursor)
         self._background.wake()
 
@@ -117,10 +117,10 @@ class Journal:
         with self._lock:
             self._entries.pop(answer.id, None)
 
-    def post(self, post: Post) -> None:
+    def post(self, post: PendingMessage) -> None:
         """Publish with the next flush, which is at once."""
         with self._lock:
-            if len(self._posts) >= POSTS_MOST:
+            if len(self._posts) >= MAX_PENDING_MESSAGES:
                 logger.warning("a publication is dropped: too many wait for the event log")
                 del self._posts[0]
             self._posts.append(post)
@@ -161,7 +161,8 @@ class Journal:
         :raises StorageUnavailable: nothing is lost; try again.
         """
         # With many answers a batch costs more than it is worth to be quick.
-        pause = min(max(self._interval, len(self._entries) * EACH), max(self._interval, PAUSE_MOST))
+        slower = min(len(self._entries) * EACH, MAX_PAUSE_SECONDS)
+        pause = max(self._interval, slower)
         self._due_at = time.monotonic() + pause
         return self._flush(urgent=False)
 
@@ -225,7 +226,7 @@ class Journal:
             return False
         batch = Batch()
         for entry in entries:
-            if batch.size > BATCH_MOST:
+            if batch.size > MAX_BATCH_BYTES:
                 break
             batch.collect(entry)
         asked_at = time.monotonic()
@@ -234,13 +235,13 @@ class Journal:
             if entry.answer.id in batch.cursors and entry.answer.id not in written.lost:
                 entry.confirmed_at = asked_at
         self._settle(entries, batch, written, heard)
-        return batch.size > BATCH_MOST
+        return batch.size > MAX_BATCH_BYTES
 
     def _send(self, batch: Batch) -> Written:
         with self._lock:
             posts, self._posts = self._posts, []
         try:
-            written = self._log.write(self._me(), batch.segments, batch.states, posts)
+            written = self._log.write(self._worker_id(), batch.segments, batch.states, posts)
         except BaseException:
             with self._lock:
                 self._posts[:0] = posts
@@ -282,7 +283,7 @@ class Journal:
         if known is None and self._wanted(answer):
             logger.warning("answer %s was gone from the event log; it is written anew", answer.id)
             entry.cursor, entry.status = 0, Status.PENDING
-            entry.record = record_of(answer, self._me())
+            entry.record = record_of(answer, self._worker_id())
             return False
         self._drop(entry)
         return True

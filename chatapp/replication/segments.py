@@ -7,18 +7,18 @@ from ..answers.events import Event, EventType, event_data
 from ..answers.sse import encode
 from ..eventlog import Record, Segment
 
-SEGMENT_MOST: Final = 1 << 20
+MAX_SEGMENT_BYTES: Final = 1 << 20
 """Bytes of one segment."""
 
 
-def news(answer: Answer, cursor: int) -> list[Segment]:
+def new_segments(answer: Answer, cursor: int) -> list[Segment]:
     """What an answer has written after event `cursor`, in segments."""
     log, epoch = answer.log, answer.epoch
     try:
         wire, last = log.read(cursor)
         if last == cursor:
             return []
-        if len(wire) <= SEGMENT_MOST:
+        if len(wire) <= MAX_SEGMENT_BYTES:
             return [Segment(answer.id, epoch, cursor + 1, last, wire)]
         return _cut(answer, cursor, last)
     except LookupError:
@@ -28,7 +28,7 @@ def news(answer: Answer, cursor: int) -> list[Segment]:
         if log.ends_at(number):
             number -= 1
         frame = encode(Event(number, EventType.SNAPSHOT, event_data(fields)))
-        return [Segment(answer.id, epoch, cursor + 1, number, frame), *news(answer, number)]
+        return [Segment(answer.id, epoch, cursor + 1, number, frame), *new_segments(answer, number)]
 
 
 def _cut(answer: Answer, cursor: int, last: int) -> list[Segment]:
@@ -39,7 +39,7 @@ def _cut(answer: Answer, cursor: int, last: int) -> list[Segment]:
     for event in answer.log.events(cursor, last):
         frames.append(encode(event))
         size += len(frames[-1])
-        if size > SEGMENT_MOST or event.number == last:
+        if size > MAX_SEGMENT_BYTES or event.number == last:
             segments.append(Segment(answer.id, answer.epoch, first, event.number, b"".join(frames)))
             frames, first, size = [], event.number + 1, 0
     return segments

@@ -8,18 +8,18 @@ from collections.abc import Callable
 from typing import Final
 
 from ..errors import StorageUnavailable
-from .wakers import Bell
+from .wakers import ThreadWaker
 
 logger = logging.getLogger(__name__)
 
 IDLE: Final = 3600.0
 """Seconds after which work that waits to be woken is called nevertheless."""
-PAUSE_LEAST: Final = 0.25
-PAUSE_MOST: Final = 2.0
+MIN_PAUSE_SECONDS: Final = 0.25
+MAX_PAUSE_SECONDS: Final = 2.0
 """Seconds between attempts while something that the work needs is away."""
 
 
-class Background:
+class BackgroundTask:
     """Calls `work` again and again, one call after the other.
 
     The thread begins with the first `wake` in a process; a thread does not survive a fork. What
@@ -34,7 +34,7 @@ class Background:
         self._name = name
         self._work = work
         self._lock = threading.Lock()
-        self._bell = Bell()
+        self._waker = ThreadWaker()
         self._pid: int | None = None
         self._thread: threading.Thread | None = None
         self._ending = False
@@ -49,12 +49,12 @@ class Background:
     def wake(self) -> None:
         """Have `work` called soon."""
         self.begin()
-        self._bell.ring()
+        self._waker.wake()
 
     def end(self, timeout: float) -> None:
         """Call no more; wait for a call that goes on, at most `timeout` seconds."""
         self._ending = True
-        self._bell.ring()
+        self._waker.wake()
         thread = self._thread
         if thread is not None and self._pid == os.getpid():
             thread.join(timeout)
@@ -72,7 +72,7 @@ class Background:
         pause: float | None = 0.0
         while not self._ending:
             if pause != 0.0:
-                self._bell.wait(IDLE if pause is None else pause)
+                self._waker.wait(IDLE if pause is None else pause)
             if not self._ending:
                 pause = self._attempt()
 
@@ -92,9 +92,9 @@ class Background:
         elif not self.failures:
             logger.warning("%s: %s It is tried again until it works.", self._name, error)
         self.failures += 1
-        pause = min(PAUSE_LEAST * 2.0 ** min(self.failures - 1, 10), PAUSE_MOST)
+        pause = min(MIN_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 10), MAX_PAUSE_SECONDS)
         # A wake-up must not make the pause shorter: there is nothing to be had sooner.
         until = time.monotonic() + pause
         while not self._ending and (left := until - time.monotonic()) > 0:
-            self._bell.wait(left)
+            self._waker.wait(left)
         return 0.0

@@ -1,9 +1,9 @@
 """Waits that end in gevent's hub: waking readers, and the time-outs of all waits of a worker.
 
 A chunk's way from one socket to the other costs about as much as the switches and timers around it.
-So a callback of the hub reads many of them (`Row`), and then writes them to those who wait for
-nothing else (`HubBell.news`); and all waits of a worker share one timer. `docs/benchmarks.md` has
-figures.
+So a callback of the hub reads many of them (`WriteBatch`) and then writes them to the readers that
+wait for nothing else (`HubWaker.notify_data`), and all waits of a worker share one timer.
+`docs/benchmarks.md` has figures.
 
 A callback must neither wait nor raise. Everything here is for one thread: gevent's.
 """
@@ -18,7 +18,7 @@ SWEEP: Final = 0.25
 """Seconds between looks for waits that are over; a wait may last that much longer."""
 
 
-class Sleeper(Protocol):
+class TimedWait(Protocol):
     """What waits until a time, again and again."""
 
     deadline: float
@@ -41,10 +41,10 @@ class Sweeper:
     """
 
     def __init__(self) -> None:
-        self._listed: set[Sleeper] = set()
+        self._listed: set[TimedWait] = set()
         self._greenlet: Any = None
 
-    def add(self, sleeper: Sleeper) -> None:
+    def add(self, sleeper: TimedWait) -> None:
         """List a sleeper that is not."""
         sleeper.listed = True
         self._listed.add(sleeper)
@@ -68,8 +68,8 @@ class Sweeper:
 sweeper: Final = Sweeper()
 
 
-class Row:
-    """Upstreams that are read in a row: what they bring is passed on when all of them are read.
+class WriteBatch:
+    """Upstreams that are read in a row: what they bring is written when all of them are read.
 
     A read and a write are long ways through the kernel, and ours between them is not short. Many of
     one kind and then many of the other find their code in the processor's caches; by turns, each
@@ -77,64 +77,64 @@ class Row:
     """
 
     def __init__(self) -> None:
-        self.bells: list[HubBell] | None = None
-        """Whose news are held; None: nothing is being read."""
+        self.wakers: list[HubWaker] | None = None
+        """The wakers whose data is held; None: nothing is being read."""
 
     def __enter__(self) -> None:
-        self.bells = []
+        self.wakers = []
 
     def __exit__(self, *_: object) -> None:
-        bells, self.bells = self.bells, None
-        for bell in bells or ():
-            bell.pass_on()
+        wakers, self.wakers = self.wakers, None
+        for waker in wakers or ():
+            waker.write_or_wake()
 
 
-row: Final = Row()
+write_batch: Final = WriteBatch()
 
 
-class HubBell:
-    """`following.Bell` without a lock and without a timer."""
+class HubWaker:
+    """A `wakers.Waker` without a lock and without a timer."""
 
-    __slots__ = ("_hub", "_pass_on", "_rung", "_scheduled", "_sleeper", "deadline", "listed")
+    __slots__ = ("_hub", "_scheduled", "_sleeper", "_woken", "_write_pending", "deadline", "listed")
 
     def __init__(self) -> None:
         self.deadline = 0.0
         self.listed = False
         self._hub = gevent.get_hub()
         self._sleeper: Any = None
-        self._pass_on: Callable[[], bool] | None = None
-        self._rung = False
+        self._write_pending: Callable[[], bool] | None = None
+        self._woken = False
         self._scheduled = False
 
     @property
     def asleep(self) -> bool:
         return self._sleeper is not None
 
-    def news(self) -> None:
-        """There is something to read: a sleeper that lets it be passed on sleeps on."""
-        if row.bells is None:
-            self.pass_on()
+    def notify_data(self) -> None:
+        """There is something to read. A sleeper that lets it be written sleeps on."""
+        if write_batch.wakers is None:
+            self.write_or_wake()
         else:
-            row.bells.append(self)
+            write_batch.wakers.append(self)
 
-    def pass_on(self) -> None:
-        """Have the news passed on now, or wake the sleeper for them."""
-        if self._rung:
+    def write_or_wake(self) -> None:
+        """Have the data written now, or wake the sleeper for it."""
+        if self._woken:
             return
-        if self._pass_on is not None:
+        if self._write_pending is not None:
             try:
-                if self._pass_on():
+                if self._write_pending():
                     return
             except Exception:
                 # The sleeper meets the same where it can raise: not in the hub, which would give
                 # the fault of one reader to the answer, and so to all of its readers.
-                self._pass_on = None
-        self.ring()
+                self._write_pending = None
+        self.wake()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """From any greenlet, or the hub; in the hub, the sleeper runs before this returns."""
-        if not self._rung:
-            self._rung = True
+        if not self._woken:
+            self._woken = True
             self.time_out()
 
     def time_out(self) -> None:
@@ -146,27 +146,27 @@ class HubBell:
             sleeper.switch()
         else:
             self._scheduled = True
-            self._hub.loop.run_callback(self._wake)
+            self._hub.loop.run_callback(self._resume)
 
-    def wait(self, timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
-        """Sleep until rung, about `timeout` seconds at the most; whether it was rung.
+    def wait(self, timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
+        """Sleep until woken, about `timeout` seconds at most; whether it was woken.
 
-        :param pass_on: called meanwhile for `news`; whether the sleeper need not wake for them. It
-            may neither wait nor switch to another greenlet.
+        :param write_pending: called meanwhile for `notify_data`; whether the sleeper need not wake
+            for it. It may neither wait nor switch to another greenlet.
         """
-        if not self._rung:
+        if not self._woken:
             self.deadline = time.monotonic() + timeout
-            self._sleeper, self._pass_on = gevent.getcurrent(), pass_on
+            self._sleeper, self._write_pending = gevent.getcurrent(), write_pending
             if not self.listed:
                 sweeper.add(self)
             try:
                 self._hub.switch()
             finally:
-                self._sleeper = self._pass_on = None
-        rung, self._rung = self._rung, False
-        return rung
+                self._sleeper = self._write_pending = None
+        woken, self._woken = self._woken, False
+        return woken
 
-    def _wake(self) -> None:
+    def _resume(self) -> None:
         # Whoever slept when this was scheduled may have been killed meanwhile.
         self._scheduled = False
         if self._sleeper is not None:

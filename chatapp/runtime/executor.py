@@ -15,19 +15,23 @@ WAIT_SECONDS: Final = 5.0
 """Un-patched, how long a thread waits for its turn."""
 
 
-class Lane(Protocol):
+class Executor(Protocol):
     """Does at most so many things at once; who comes then waits."""
 
     def call(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises."""
 
 
-def lane(width: int) -> Lane:
+def executor(width: int) -> Executor:
     """A lane for `width` things at once."""
-    return NativeThreads(width) if monkey.is_module_patched("threading") else Turns(width)
+    return (
+        NativeThreadExecutor(width)
+        if monkey.is_module_patched("threading")
+        else BoundedInlineExecutor(width)
+    )
 
 
-class NativeThreads:
+class NativeThreadExecutor:
     """Native threads of their own, which last as long as the process.
 
     gevent's shared ones also look names up: a busy database would keep those waiting.
@@ -53,7 +57,7 @@ class NativeThreads:
         return value
 
 
-class Turns:
+class BoundedInlineExecutor:
     """The calling threads themselves, so many at once."""
 
     def __init__(self, width: int) -> None:

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import StorageUnavailable
-from .background import Background
+from .background import BackgroundTask
 
 logger = logging.getLogger(__name__)
 
 
-class Outbox:
+class RetryQueue:
     """Keeps writes in their order, and does them one after the other."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], Any]] = deque()
-        self._background = Background("storage", self._deliver)
+        self._background = BackgroundTask("storage", self._deliver)
         self._empty = threading.Event()
         self._empty.set()
 

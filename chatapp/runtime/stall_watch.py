@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 QUIET_SECONDS: Final = 60.0
 """How long the log is silent about a function that it has named."""
-NAMED_MOST: Final = 1000
+MAX_NAMED_FUNCTIONS: Final = 1000
 
 
 class StallWatch:
@@ -56,7 +56,7 @@ class StallWatch:
         now = time.monotonic()
         if self._quiet_until.get(name, 0.0) > now:
             return
-        if len(self._quiet_until) >= NAMED_MOST:
+        if len(self._quiet_until) >= MAX_NAMED_FUNCTIONS:
             self._quiet_until.clear()
         self._quiet_until[name] = now + QUIET_SECONDS
         logger.warning(

@@ -5,29 +5,29 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Reader(Protocol):
-    """Somebody who sleeps until there is news."""
+class Wakeable(Protocol):
+    """Somebody who sleeps until there is something to do."""
 
-    def ring(self) -> None:
-        """Something has changed."""
+    def wake(self) -> None:
+        """Something has changed: end the sleep."""
 
-    def news(self) -> None:
-        """The log has grown, and nothing else has changed; less work than `ring` for some."""
+    def notify_data(self) -> None:
+        """The log has grown, and nothing else has changed; less work than `wake` for some."""
 
 
-class Sleeper(Reader, Protocol):
-    """What a reader sleeps on: a `Bell`, or what does the same cheaper."""
+class Waker(Wakeable, Protocol):
+    """What a reader sleeps on: a `ThreadWaker`, or what does the same cheaper."""
 
-    def wait(self, timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
-        """As `Bell.wait`.
+    def wait(self, timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
+        """As `ThreadWaker.wait`.
 
-        :param pass_on: may be called instead of ending the sleep for `news`, by whoever has them;
-            whether the sleeper can sleep on.
+        :param write_pending: may be called for `notify_data` instead of ending the sleep, by
+            whoever has the data; whether the sleeper can sleep on.
         """
 
 
-class Bell:
-    """Wakes one sleeper. Rung while nobody sleeps, it lets the next sleep end at once."""
+class ThreadWaker:
+    """Wakes one sleeper. Woken while nobody sleeps, it lets the next sleep end immediately."""
 
     __slots__ = ("_lock",)
 
@@ -35,7 +35,7 @@ class Bell:
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """From any thread; never blocks."""
         if self._lock.locked():
             try:
@@ -43,8 +43,8 @@ class Bell:
             except RuntimeError:  # another thread was faster
                 return
 
-    news = ring
+    notify_data = wake
 
-    def wait(self, timeout: float, pass_on: object = None) -> bool:  # noqa: ARG002 - `Sleeper`'s
-        """Sleep until rung, at most `timeout` seconds; whether it was rung."""
+    def wait(self, timeout: float, write_pending: object = None) -> bool:  # noqa: ARG002 - `Waker`'s
+        """Sleep until woken, at most `timeout` seconds; whether it was woken."""
         return self._lock.acquire(timeout=max(timeout, 0.0))

@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 
 from ..conversations.store import Store
-from ..delivery.client_connection import StallGuard
+from ..delivery.client_connection import SlowClientGuard
 from ..settings import Settings
 from ..upstream.client import Upstream
 from .service import Service
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parts:
+class Components:
     """The parts of one chat in one application."""
 
     settings: Settings
     store: Store
     upstream: Upstream
     service: Service
-    stalls: StallGuard
+    stalls: SlowClientGuard

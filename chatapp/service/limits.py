@@ -36,7 +36,7 @@ STORAGE_SECONDS: Final = 1.0
 """How long the storage may take."""
 STORAGE_PAUSE: Final = 10.0
 """Seconds for which it is not asked after it has failed."""
-KEYS_MOST: Final = 20_000
+MAX_KEYS: Final = 20_000
 """Owners that are counted in memory, where each sweep looks at all of them."""
 
 
@@ -87,7 +87,7 @@ class Limits:
         if settings.rate_limit or settings.rate_limit_all:
             self._rates = Rates(settings, scope)
 
-    def check(self, owner: str, counted_as: str | None = None) -> None:
+    def check(self, owner: str, rate_limit_key: str | None = None) -> None:
         """Admit one more answer of `owner`, or raise.
 
         :param counted_as: whose questions are counted, where it is not the owner: a visitor who was
@@ -96,20 +96,20 @@ class Limits:
         :raises QuotaUsed:
         :raises RateLimited:
         """
-        if counted_as is None:
+        if rate_limit_key is None:
             self._check_running(owner)
             self._check_tokens(owner)
         if self._rates:
-            self._rates.hit(counted_as or owner, QUESTIONS)
+            self._rates.hit(rate_limit_key or owner, QUESTIONS)
 
-    def check_conversation(self, owner: str, counted_as: str | None = None) -> None:
+    def check_conversation(self, owner: str, rate_limit_key: str | None = None) -> None:
         """Admit one more conversation that is made without a question, or raise.
 
         :param counted_as: as for `check`.
         :raises RateLimited:
         """
         if self._rates:
-            self._rates.hit(counted_as or owner, CONVERSATIONS)
+            self._rates.hit(rate_limit_key or owner, CONVERSATIONS)
 
     def _check_running(self, owner: str) -> None:
         most = self._settings.max_running_per_owner
@@ -177,11 +177,11 @@ class Rates:
                 raise RateLimited(f"{what} Try again in {_spoken(wait)}.", retry_after=wait)
 
     def _forget_some(self) -> None:
-        if isinstance(self._storage, MemoryStorage) and len(self._storage.storage) > KEYS_MOST:
+        if isinstance(self._storage, MemoryStorage) and len(self._storage.storage) > MAX_KEYS:
             logger.warning(
                 "rate limits: more than %d owners are counted in memory. All counts begin anew; "
                 "set CHATAPP_RATE_LIMIT_STORAGE to a Redis.",
-                KEYS_MOST,
+                MAX_KEYS,
             )
             self._storage.reset()
 

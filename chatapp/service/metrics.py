@@ -10,8 +10,8 @@ Sample = tuple[str, int]
 
 def exposition(service: Service) -> str:
     """What `/metrics` answers."""
-    answers, journal = service.answers, service.journal
-    readers = answers.readers + service.mirrors.readers
+    answers, replicator = service.answers, service.replicator
+    readers = answers.readers + service.replicas.readers
     ended = [(f'{{status="{status}"}}', count) for status, count in sorted(answers.ended.items())]
     worker = f'{{id="{service.worker()}",pid="{os.getpid()}"}}'
     lines = [
@@ -19,10 +19,10 @@ def exposition(service: Service) -> str:
         *_metric("answers_running", "gauge", "Answers being written.", [("", answers.running)]),
         *_metric("answers_ended_total", "counter", "Answers that ended, by status.", ended),
         *_metric("readers", "gauge", "Connections that follow an answer.", [("", readers)]),
-        *_metric("mirrors", "gauge", "Answers read from others.", [("", len(service.mirrors))]),
-        *_metric("journal_answers", "gauge", "Answers being journaled.", [("", journal.behind)]),
-        *_metric("storage_failing", "gauge", "1: not reached.", [("", int(journal.failing))]),
-        *_metric("outbox", "gauge", "Writes that wait.", [("", len(service.outbox))]),
+        *_metric("mirrors", "gauge", "Answers read from others.", [("", len(service.replicas))]),
+        *_metric("journal_answers", "gauge", "Answers being journaled.", [("", replicator.behind)]),
+        *_metric("storage_failing", "gauge", "1: not reached.", [("", int(replicator.failing))]),
+        *_metric("outbox", "gauge", "Writes that wait.", [("", len(service.retry_queue))]),
     ]
     return "\n".join(lines) + "\n"
 

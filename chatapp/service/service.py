@@ -12,21 +12,21 @@ from typing import Any, Final
 
 from ..answers.answer import ID_LENGTH, RUNNING, Answer, Moved
 from ..answers.events import EventType
-from ..answers.registry import INTERRUPTED, Answers
+from ..answers.registry import INTERRUPTED, AnswerRegistry
 from ..conversations.ledger import Closed
-from ..conversations.ledger_writer import Bookkeeper
+from ..conversations.ledger_writer import LedgerWriter
 from ..conversations.store import Store
 from ..errors import Interrupted, NotFound, StorageUnavailable
 from ..eventlog import EventLog
-from ..generation.generator import Writing
+from ..generation.generator import Generator
 from ..generation.hooks import Hooks
 from ..generation.tools.registry import Tools
 from ..replication.leases import Leases, WorkerId
 from ..replication.pubsub import PushChannel
-from ..replication.replicas import Mirrors
-from ..replication.replicator import PAUSE_MOST, Journal
-from ..runtime.background import Background
-from ..runtime.retry_queue import Outbox
+from ..replication.replicas import Replicas
+from ..replication.replicator import MAX_PAUSE_SECONDS, Replicator
+from ..runtime.background import BackgroundTask
+from ..runtime.retry_queue import RetryQueue
 from ..settings import Settings
 from ..upstream.client import Upstream
 from .limits import Limits
@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_AGAIN: Final = (0.1, 0.2, 0.4)
 """Seconds between looks for an answer that is not known: it may just have begun elsewhere."""
-TIDY_LEAST: Final = 0.25
-TIDY_MOST: Final = 60.0
+MIN_TIDY_SECONDS: Final = 0.25
+MAX_TIDY_SECONDS: Final = 60.0
 """Seconds between looks at what is too old."""
 
 
@@ -61,30 +61,30 @@ class Service:
         self.event_log = log
         self.worker = WorkerId()
         """Tells this worker's id."""
-        self.outbox = Outbox()
-        self.bookkeeper = Bookkeeper(store.ledger)
-        self.answers = Answers(settings, self._save, self._retired)
-        self._writing = Writing(
-            settings, upstream, self.answers, hooks, tools, self.bookkeeper.call_goes_on
+        self.retry_queue = RetryQueue()
+        self.ledger_writer = LedgerWriter(store.ledger)
+        self.answers = AnswerRegistry(settings, self._save, self._retired)
+        self._generator = Generator(
+            settings, upstream, self.answers, hooks, tools, self.ledger_writer.call_goes_on
         )
-        self.mirrors = Mirrors(log, settings)
-        self.journal = Journal(
+        self.replicas = Replicas(log, settings)
+        self.replicator = Replicator(
             log,
             self.worker,
             settings.flush_interval,
             stopped=self.answers.stop,
-            lost=self.answers.hand_over,
+            lost=self.answers.release,
             wanted=self._wanted,
-            posted=lambda: self.push.wake(),
+            posted=lambda: self.pubsub.wake(),
         )
-        self.push = PushChannel(settings, log, self.journal.post, chat)
+        self.pubsub = PushChannel(settings, log, self.replicator.post, chat)
         takeover = Takeover(
-            settings, store, upstream, self.answers, self.mirrors, self.journal, self._writing
+            settings, store, upstream, self.answers, self.replicas, self.replicator, self._generator
         )
         self.leases = Leases(log, self.worker, settings.lease, takeover.adopt, self._owners)
         self.limits = Limits(settings, self._running_of, store.ledger.usage_since, chat)
         self._starter = self._make_starter(upstream)
-        self._housekeeping = Background("housekeeping", self._tidy)
+        self._housekeeping = BackgroundTask("housekeeping", self._tidy)
 
     def _make_starter(self, upstream: Upstream) -> Starter:
         return Starter(
@@ -92,15 +92,15 @@ class Service:
             store=self._store,
             upstream=upstream,
             log=self.event_log,
-            me=self.worker,
+            worker_id=self.worker,
             answers=self.answers,
-            mirrors=self.mirrors,
-            journal=self.journal,
-            outbox=self.outbox,
-            bookkeeper=self.bookkeeper,
-            push=self.push,
+            replicas=self.replicas,
+            replicator=self.replicator,
+            retry_queue=self.retry_queue,
+            ledger_writer=self.ledger_writer,
+            pubsub=self.pubsub,
             limits=self.limits,
-            writing=self._writing,
+            generator=self._generator,
         )
 
     def begin(self) -> None:
@@ -131,7 +131,7 @@ class Service:
         Not longer than the event log may be behind: a cursor can be one that never was.
         """
         settings = self._settings
-        behind = max(settings.flush_interval, PAUSE_MOST) + settings.poll_interval
+        behind = max(settings.flush_interval, MAX_PAUSE_SECONDS) + settings.poll_interval
         deadline = time.monotonic() + 2 * behind
         while answer.running and answer.log.last < cursor and self.is_elsewhere(answer):
             if answer.moved or time.monotonic() > deadline:
@@ -146,7 +146,7 @@ class Service:
             return False
 
     def _known(self, owner: str, answer_id: str) -> Answer | None:
-        answer = self.answers.find(answer_id) or self.mirrors.find(answer_id)
+        answer = self.answers.find(answer_id) or self.replicas.find(answer_id)
         return answer if answer and answer.owner == owner else None
 
     def is_elsewhere(self, answer: Answer) -> bool:
@@ -168,11 +168,11 @@ class Service:
                 self.answers.stop(answer)
                 self.answers.discard(answer, NotFound("This conversation was deleted."))
                 # By its next flush, too: one that is under way may put the answer back.
-                self.journal.forget(answer)
+                self.replicator.forget(answer)
             else:
-                self.mirrors.drop(answer_id)
+                self.replicas.drop(answer_id)
         if gone:  # Who writes one elsewhere is told by its next flush.
-            self.outbox.do(lambda: self.event_log.discard(gone))
+            self.retry_queue.do(lambda: self.event_log.discard(gone))
 
     def start(
         self,
@@ -180,20 +180,20 @@ class Service:
         asked: ChatRequest,
         key: str | None = None,
         *,
-        known_at_once: bool = False,
-        counted_as: str | None = None,
+        visible_everywhere: bool = False,
+        rate_limit_key: str | None = None,
     ) -> Answer:
         """As `Starter.start`."""
         self.begin()
         return self._starter.start(
-            owner, asked, key, known_at_once=known_at_once, counted_as=counted_as
+            owner, asked, key, visible_everywhere=visible_everywhere, rate_limit_key=rate_limit_key
         )
 
-    def leave(self) -> None:
+    def drain(self) -> None:
         """Tell every reader to come back elsewhere."""
-        self.push.leave()
-        self.answers.leave()
-        self.mirrors.leave()
+        self.pubsub.drain()
+        self.answers.drain()
+        self.replicas.drain()
 
     def finish(self, timeout: float) -> None:
         """End what is still being written here, or leave it to the others; write everything down.
@@ -209,13 +209,13 @@ class Service:
         if self._settings.takeover == "continue":
             given_away = self.answers.written
             for answer in given_away:
-                self.answers.hand_over(answer)
+                self.answers.release(answer)
         else:
             self.answers.interrupt()
             self.answers.join(left() / 2)
-        self.outbox.join(left() / 2)
-        self.bookkeeper.close(left() / 2)
-        self.journal.close(left() / 2)
+        self.retry_queue.join(left() / 2)
+        self.ledger_writer.close(left() / 2)
+        self.replicator.close(left() / 2)
         with contextlib.suppress(StorageUnavailable):  # The others find out by our silence.
             for answer in given_away:
                 self.event_log.release(answer.id, answer.epoch)
@@ -231,31 +231,31 @@ class Service:
             return here
 
     def _retired(self, answer: Answer) -> None:
-        self.journal.wake()
-        self._writing.ended(answer)
+        self.replicator.wake()
+        self._generator.ended(answer)
 
     def _save(self, answer: Answer) -> None:
         """Keep what an answer has become; called before its last event is written.
 
         :raises Moved: it is another worker's.
         """
-        self.journal.confirm(answer)
+        self.replicator.confirm(answer)
         if answer.moved:
             raise Moved
         if answer.conversation_id is not None:
-            self.bookkeeper.settle(answer.id)
+            self.ledger_writer.settle(answer.id)
             fields = outcome(answer, answer.log.last + 1)
-            self.outbox.do(lambda: self._write_down(answer, fields))
+            self.retry_queue.do(lambda: self._write_down(answer, fields))
         else:
             usage = (answer.usage, answer.usage_source)
             closed = Closed(answer.id, answer.status, *usage, answer.model)
-            self.bookkeeper.call_ends(closed)
-        self.push.publish("answer", about(answer, "finished"), to=answer.owner)
+            self.ledger_writer.call_ends(closed)
+        self.pubsub.publish("answer", about(answer, "finished"), to=answer.owner)
 
     def _write_down(self, answer: Answer, fields: dict[str, Any]) -> None:
         if title := self._store.update(answer.id, **fields):
             renamed = {"action": "renamed", "id": answer.conversation_id, "title": title}
-            self.push.publish("conversation", renamed, to=answer.owner)
+            self.pubsub.publish("conversation", renamed, to=answer.owner)
 
     def _wanted(self, answer: Answer) -> bool:
         """Whether an answer that the event log has forgotten is to be written there anew."""
@@ -275,22 +275,22 @@ class Service:
             settings.answer_age, settings.eventlog_max_bytes, settings.push_age, settings.push_kept
         )
         self._end_forgotten()
-        return min(max(settings.answer_age / 4, TIDY_LEAST), TIDY_MOST)
+        return min(max(settings.answer_age / 4, MIN_TIDY_SECONDS), MAX_TIDY_SECONDS)
 
     def _end_forgotten(self) -> None:
         """End answers that a conversation waits for, and of which no event log knows.
 
         Their worker died before it could tell anybody, or an event log in memory died with it.
         """
-        before = datetime.now(UTC) - timedelta(seconds=2 * TIDY_MOST)
+        before = datetime.now(UTC) - timedelta(seconds=2 * MAX_TIDY_SECONDS)
         for message in self._store.unfinished(before, self._owners):
-            if self.answers.find(message.id) or self.outbox:
+            if self.answers.find(message.id) or self.retry_queue:
                 continue
             record = self.event_log.find(message.id)
             if record is None:
                 error = Interrupted(INTERRUPTED).fields()
                 self._store.update(message.id, status="failed", error=error)
-            elif record.status not in RUNNING and (answer := self.mirrors.load(record)):
+            elif record.status not in RUNNING and (answer := self.replicas.load(record)):
                 self._store.update(message.id, **outcome(answer, answer.log.last))
 
 

@@ -8,17 +8,17 @@ from typing import Any, Final
 import msgspec
 
 from ..answers.answer import Answer, Status
-from ..answers.registry import Answers
-from ..conversations.ledger_writer import Bookkeeper
+from ..answers.registry import AnswerRegistry
+from ..conversations.ledger_writer import LedgerWriter
 from ..conversations.store import Conversation, Store
 from ..errors import ChatAppError, Conflict, InternalError, InvalidRequest, ShuttingDown, restored
 from ..eventlog import EventLog, Record
-from ..generation.generator import Asked, Writing, asked_in
+from ..generation.generator import Generator, Prompt, prompt_for
 from ..replication.pubsub import PushChannel
-from ..replication.replicas import Mirrors
-from ..replication.replicator import Journal
+from ..replication.replicas import Replicas
+from ..replication.replicator import Replicator
 from ..replication.segments import record_of
-from ..runtime.retry_queue import Outbox
+from ..runtime.retry_queue import RetryQueue
 from ..settings import Settings
 from ..upstream.client import Upstream
 from .limits import Limits
@@ -50,15 +50,15 @@ class Starter:
     store: Store
     upstream: Upstream
     log: EventLog
-    me: Callable[[], str]
-    answers: Answers
-    mirrors: Mirrors
-    journal: Journal
-    outbox: Outbox
-    bookkeeper: Bookkeeper
-    push: PushChannel
+    worker_id: Callable[[], str]
+    answers: AnswerRegistry
+    replicas: Replicas
+    replicator: Replicator
+    retry_queue: RetryQueue
+    ledger_writer: LedgerWriter
+    pubsub: PushChannel
     limits: Limits
-    writing: Writing
+    generator: Generator
 
     def start(
         self,
@@ -66,8 +66,8 @@ class Starter:
         asked: ChatRequest,
         key: str | None = None,
         *,
-        known_at_once: bool = False,
-        counted_as: str | None = None,
+        visible_everywhere: bool = False,
+        rate_limit_key: str | None = None,
     ) -> Answer:
         """The running answer to a request: a new one, or the one that its key stands for.
 
@@ -75,7 +75,7 @@ class Starter:
         :param counted_as: as for `Limits.check`.
         :raises ChatAppError: the request can't be met, or the upstream refuses it in time.
         """
-        if self.answers.is_leaving():
+        if self.answers.is_draining():
             raise ShuttingDown("The server is restarting; try again in 1 s.", retry_after=1)
         model = self._offered(asked.model)
         answer = self.answers.create(owner)
@@ -83,10 +83,10 @@ class Starter:
         if known := self._already_there(answer):
             return self._join(known)
         try:
-            self.limits.check(owner, counted_as)
+            self.limits.check(owner, rate_limit_key)
             self._begin_answer(answer, asked, model)
-            if known_at_once:
-                self.journal.claim(answer)
+            if visible_everywhere:
+                self.replicator.claim(answer)
             self._settled(answer)
         except Exception as error:
             internal = InternalError("Something went wrong. Try again.")
@@ -94,7 +94,7 @@ class Starter:
             raise
         answer.provisional = False
         if not answer.running:
-            self.journal.wake()
+            self.replicator.wake()
         return answer
 
     def _request(self, asked: ChatRequest) -> bytes | None:
@@ -108,7 +108,7 @@ class Starter:
         if answer.key is None:
             return None
         try:
-            known = self.log.claim(record_of(answer, self.me()))
+            known = self.log.claim(record_of(answer, self.worker_id()))
         except ChatAppError as error:
             self.answers.discard(answer, error)
             raise
@@ -122,7 +122,7 @@ class Starter:
 
         :raises ChatAppError: its no.
         """
-        answer.settled.wait(self.settings.start_wait)
+        answer.accepted_or_refused.wait(self.settings.start_wait)
         if answer.error and not answer.accepted:
             raise answer.error
         return answer
@@ -140,7 +140,7 @@ class Starter:
                 break
             time.sleep(JOIN_POLL)
             known = self.log.find(record.id)
-        if known is None or (mirror := self.mirrors.find(record.id)) is None:
+        if known is None or (mirror := self.replicas.find(record.id)) is None:
             raise Conflict("The request with this key has just failed. Send it again.")
         return mirror
 
@@ -148,18 +148,18 @@ class Starter:
         """Undo what starting an answer has done: it never began."""
         self.answers.discard(answer, error)
         if answer.key is None:
-            self.journal.forget(answer)
+            self.replicator.forget(answer)
         else:
-            self.journal.drop(answer)
+            self.replicator.drop(answer)
             refusal = msgspec.json.encode(error.details())
-            self.outbox.do(lambda: self.log.refuse(answer.id, answer.epoch, refusal))
-        self.outbox.do(lambda: self._withdraw(answer))
+            self.retry_queue.do(lambda: self.log.refuse(answer.id, answer.epoch, refusal))
+        self.retry_queue.do(lambda: self._withdraw(answer))
 
     def _withdraw(self, answer: Answer) -> None:
-        self.bookkeeper.settle(answer.id)
+        self.ledger_writer.settle(answer.id)
         if gone := self.store.withdraw(answer.id):
             fields = {"action": "deleted", "id": gone, "title": None}
-            self.push.publish("conversation", fields, to=answer.owner)
+            self.pubsub.publish("conversation", fields, to=answer.owner)
 
     def _offered(self, wanted: str | None) -> str | None:
         """The model that a request names.
@@ -182,13 +182,13 @@ class Starter:
             conversation = self._record(answer, asked, model, chosen)
             message = conversation.messages[answer.id]
             answer.conversation_id, answer.created_at = conversation.id, message.created_at
-            question = asked_in(conversation, answer.id, message.model or chosen, asked.options)
+            question = prompt_for(conversation, answer.id, message.model or chosen, asked.options)
         else:
-            self.bookkeeper.call_begins(answer.id, answer.owner, chosen)
-            question = Asked(model=chosen, messages=asked.messages, options=asked.options)
-        self.journal.watch(answer, claimed=answer.key is not None)
-        self.writing.begin(answer, question)
-        self.push.publish("answer", about(answer, "started"), to=answer.owner)
+            self.ledger_writer.call_begins(answer.id, answer.owner, chosen)
+            question = Prompt(model=chosen, messages=asked.messages, options=asked.options)
+        self.replicator.watch(answer, claimed=answer.key is not None)
+        self.generator.begin(answer, question)
+        self.pubsub.publish("answer", about(answer, "started"), to=answer.owner)
 
     def _record(
         self, answer: Answer, asked: ChatRequest, model: str | None, default: str
@@ -206,7 +206,7 @@ class Starter:
         )
         if asked.conversation_id is None:
             fields = {"action": "created", "id": conversation.id, "title": conversation.title}
-            self.push.publish("conversation", fields, to=answer.owner)
+            self.pubsub.publish("conversation", fields, to=answer.owner)
         return conversation
 
 

@@ -6,20 +6,20 @@ import msgspec
 
 from ..answers.answer import Answer
 from ..answers.events import EventType
-from ..answers.registry import INTERRUPTED, Answers
+from ..answers.registry import INTERRUPTED, AnswerRegistry
 from ..conversations.store import Store
 from ..errors import ChatAppError, Interrupted, NotFound
 from ..eventlog import Record
 from ..generation.continuation import interrupted
-from ..generation.generator import Asked, Writing, asked_in
-from ..replication.replicas import Mirrors
-from ..replication.replicator import Journal
+from ..generation.generator import Generator, Prompt, prompt_for
+from ..replication.replicas import Replicas
+from ..replication.replicator import Replicator
 from ..settings import Settings
 from ..upstream.client import Upstream
 
-UNKNOWN_MOST: Final = 100_000
+MAX_UNKNOWN_EVENTS: Final = 100_000
 """Events that a writer may have sent to its readers before they were in the event log."""
-TAKEOVERS_MOST: Final = 3
+MAX_TAKEOVERS: Final = 3
 """How often one answer may be continued: what takes down one worker after the other ends there."""
 
 
@@ -31,27 +31,27 @@ class Takeover:
         settings: Settings,
         store: Store,
         upstream: Upstream,
-        answers: Answers,
-        mirrors: Mirrors,
-        journal: Journal,
-        writing: Writing,
+        answers: AnswerRegistry,
+        replicas: Replicas,
+        replicator: Replicator,
+        generator: Generator,
     ) -> None:
         self._settings = settings
         self._store = store
         self._upstream = upstream
         self._answers = answers
-        self._mirrors = mirrors
-        self._journal = journal
-        self._writing = writing
+        self._replicas = replicas
+        self._replicator = replicator
+        self._generator = generator
 
     def adopt(self, record: Record) -> None:
         """Go on with an answer of a dead worker, or end it; nobody else does."""
-        answer = self._mirrors.load(record)
+        answer = self._replicas.load(record)
         if answer is None:
             return
         answer.epoch = record.epoch + 1
         if not answer.running:  # Only the record's status was not written.
-            self._journal.watch(answer, claimed=True, cursor=answer.log.last)
+            self._replicator.watch(answer, claimed=True, cursor=answer.log.last)
             return
         cursor = answer.log.last
         if not cursor:
@@ -60,11 +60,11 @@ class Takeover:
         if record.writer is not None:
             skip_unknown(answer)
         self._answers.adopt(answer)
-        self._mirrors.drop(answer.id)
-        self._journal.watch(answer, claimed=True, cursor=cursor)
+        self._replicas.drop(answer.id)
+        self._replicator.watch(answer, claimed=True, cursor=cursor)
         if record.stop:
             self._answers.stop(answer)
-        elif self._settings.takeover == "continue" and record.epoch <= TAKEOVERS_MOST:
+        elif self._settings.takeover == "continue" and record.epoch <= MAX_TAKEOVERS:
             self._continue(answer)
         else:
             self._answers.fail(answer, Interrupted(INTERRUPTED))
@@ -80,18 +80,18 @@ class Takeover:
     def _continue(self, answer: Answer) -> None:
         """Ask the model to go on from what is written."""
         try:
-            self._writing.resume(answer, self._asked(answer))
+            self._generator.resume(answer, self._prompt(answer))
         except ChatAppError as error:
             self._answers.fail(answer, interrupted(error))
 
-    def _asked(self, answer: Answer) -> Asked:
+    def _prompt(self, answer: Answer) -> Prompt:
         request = msgspec.json.decode(answer.request or b"{}")
         model = answer.model or self._upstream.default_model()
         options = request.get("options") or {}
         if messages := request.get("messages"):
-            return Asked(model=model, messages=messages, options=options)
+            return Prompt(model=model, messages=messages, options=options)
         conversation = self._store.conversation_of(answer.owner, answer.id)
-        return asked_in(conversation, answer.id, model, options)
+        return prompt_for(conversation, answer.id, model, options)
 
 
 def skip_unknown(answer: Answer) -> None:
@@ -100,4 +100,4 @@ def skip_unknown(answer: Answer) -> None:
     A reader who has seen one of them comes with a number in between, and gets a snapshot.
     """
     log = answer.log
-    log.restart(log.last + UNKNOWN_MOST, log.text(), log.text(EventType.REASONING))
+    log.restart(log.last + MAX_UNKNOWN_EVENTS, log.text(), log.text(EventType.REASONING))

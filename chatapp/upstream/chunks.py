@@ -15,7 +15,7 @@ import msgspec
 from ..answers.events import EventType
 from ..errors import SEEN_CHARS, ChatAppError, UpstreamBusy, UpstreamError, UpstreamInvalid
 
-Piece = tuple[EventType, str]
+Delta = tuple[EventType, str]
 
 FINISH_REASONS: Final = {
     "length": "length",
@@ -28,8 +28,8 @@ FAULTS: Final = frozenset({"abort", "error", "insufficient_system_resource"})
 """Finish reasons by which vLLM, SGLang, OpenRouter and DeepSeek say that the answer broke off."""
 
 
-TOOL_CALLS_MOST: Final = 128
-TOOL_CALLS_MAX_CHARS: Final = 1 << 20
+MAX_TOOL_CALLS: Final = 128
+MAX_TOOL_CALLS_CHARS: Final = 1 << 20
 
 
 class Fragment(msgspec.Struct, gc=False):
@@ -47,7 +47,7 @@ class ToolCall(msgspec.Struct, gc=False):
     function: Fragment | None = None
 
 
-class Delta(msgspec.Struct, gc=False):
+class MessageDelta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -56,7 +56,7 @@ class Delta(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    delta: Delta | None = None
+    delta: MessageDelta | None = None
     finish_reason: str | None = None
 
 
@@ -92,7 +92,7 @@ class ChunkReader:
         self._index_at: dict[int, int] = {}
         self._half: dict[EventType, str] = {}
 
-    def read(self, data: bytes, pieces: list[Piece]) -> None:
+    def read(self, data: bytes, deltas: list[Delta]) -> None:
         """Add the pieces of one chunk to those that came before it.
 
         :raises UpstreamInvalid: when this is no chunk.
@@ -101,25 +101,25 @@ class ChunkReader:
         try:
             chunk = _decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._read_mended(_decode_leniently(data), pieces)
+            self._read_mended(_decode_leniently(data), deltas)
             return
         if self._half or NUL in data:
-            self._read_mended(chunk, pieces)
+            self._read_mended(chunk, deltas)
             return
-        self._accept(chunk, pieces)
+        self._accept(chunk, deltas)
 
-    def _read_mended(self, chunk: Chunk, pieces: list[Piece]) -> None:
-        found: list[Piece] = []
+    def _read_mended(self, chunk: Chunk, deltas: list[Delta]) -> None:
+        found: list[Delta] = []
         try:
             self._accept(chunk, found)
         finally:
-            pieces += [whole for piece in found for whole in self._mend(*piece)]
+            deltas += [whole for delta in found for whole in self._mend(*delta)]
 
-    def rest(self) -> list[Piece]:
+    def rest(self) -> list[Delta]:
         """What a cut character leaves when the stream ends in its middle."""
         return [(kind, "\N{REPLACEMENT CHARACTER}") for kind in self._half]
 
-    def _accept(self, chunk: Chunk, pieces: list[Piece]) -> None:
+    def _accept(self, chunk: Chunk, deltas: list[Delta]) -> None:
         if chunk.error:
             raise reported(chunk.error)
         if chunk.choices:
@@ -127,9 +127,9 @@ class ChunkReader:
             delta = choice.delta
             if delta:
                 if reasoning := delta.reasoning_content or delta.reasoning:
-                    pieces.append((_REASONING, reasoning))
+                    deltas.append((_REASONING, reasoning))
                 if text := delta.content or delta.refusal:
-                    pieces.append((_TEXT, text))
+                    deltas.append((_TEXT, text))
                 for fragment in delta.tool_calls or ():
                     self._take_fragment(fragment)
             if choice.finish_reason:
@@ -137,7 +137,7 @@ class ChunkReader:
         if chunk.usage:
             self.usage = tokens(chunk.usage)
 
-    def _mend(self, kind: EventType, text: str) -> list[Piece]:
+    def _mend(self, kind: EventType, text: str) -> list[Delta]:
         """Join a surrogate pair that was cut between two chunks, and replace NUL."""
         text = self._half.pop(kind, "") + text
         if _HIGH_SURROGATE_AT_END.search(text):
@@ -149,7 +149,7 @@ class ChunkReader:
     def _take_fragment(self, fragment: ToolCall) -> None:
         index = self._index_of(fragment)
         self._tool_chars += len(str(fragment.function.arguments)) if fragment.function else 0
-        if self._tool_chars > TOOL_CALLS_MAX_CHARS or len(self.tool_calls) > TOOL_CALLS_MOST:
+        if self._tool_chars > MAX_TOOL_CALLS_CHARS or len(self.tool_calls) > MAX_TOOL_CALLS:
             raise UpstreamInvalid(
                 "The model asks for more tool calls than can be meant. Ask again."
             )

@@ -17,8 +17,8 @@ import openai
 
 from ..errors import ChatAppError, UpstreamInvalid, UpstreamModelNotFound, UpstreamUnconfigured
 from ..settings import Settings
-from .completion_stream import ChatStream, Pump
-from .errors import renamed
+from .completion_stream import CompletionStream, ReadBody
+from .errors import translate_errors
 from .transport import Cancellation, current_cancellation
 
 logger = logging.getLogger(__name__)
@@ -60,12 +60,12 @@ class Upstream:
         transport: Callable[[], httpx2.BaseTransport],
         local: LocalModel,
         local_model_id: str | None,
-        pump: Callable[[], Pump | None] = lambda: None,
+        read_body: Callable[[], ReadBody | None] = lambda: None,
         not_local: str | None = None,
     ) -> None:
         self._settings = settings
         self._transport = transport
-        self._pump = pump
+        self._read_body = read_body
         self._not_local = not_local
         self._local = local
         self._local_model_id = local_model_id if settings.wants_local_model else None
@@ -122,7 +122,7 @@ class Upstream:
     def _first_listed(self) -> str:
         client = self._client().with_options(timeout=LIST_SECONDS)
         try:
-            with renamed(""):
+            with translate_errors(""):
                 listed = json.loads(client.models.with_raw_response.list().content)
             model = listed["data"][0]["id"]
         except (LookupError, TypeError, ValueError, UpstreamModelNotFound):
@@ -144,8 +144,8 @@ class Upstream:
         messages: list[dict[str, Any]],
         options: dict[str, Any],
         c: Cancellation,
-        pumped: bool = True,
-    ) -> ChatStream:
+        in_event_loop: bool = True,
+    ) -> CompletionStream:
         """Ask; returns when the upstream has accepted.
 
         :param messages: the history in OpenAI's form.
@@ -156,13 +156,13 @@ class Upstream:
         """
         token = current_cancellation.set(c)
         try:
-            with renamed(model):
+            with translate_errors(model):
                 response = self._ask_twice(model, messages, options)
         finally:
             current_cancellation.reset(token)
         prompt = sum(len(str(message.get("content") or "").encode()) for message in messages)
-        pump = self._pump() if pumped else None
-        return ChatStream(response, c, prompt, pump, self._settings.upstream_timeout)
+        read_body = self._read_body() if in_event_loop else None
+        return CompletionStream(response, c, prompt, read_body, self._settings.upstream_timeout)
 
     def _ask_twice(
         self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Final
 import httpx2
 
 from ..errors import ChatAppError, UpstreamCut, UpstreamInvalid, UpstreamTimeout
-from .chunks import ChunkReader, Piece, ToolCall
+from .chunks import ChunkReader, Delta, ToolCall
 from .sse_decoder import Decoder, MessageTooLarge
 from .transport import Cancellation, RawBody
 
@@ -16,14 +16,14 @@ TAIL_SECONDS: Final = 1.0
 
 DONE: Final = b"[DONE]"
 
-Write = Callable[[Iterable[Piece]], bool]
+Write = Callable[[Iterable[Delta]], bool]
 Ended = Callable[[Exception | None], None]
-Pump = Callable[[RawBody, Callable[[bytes], float], Ended, float], None]
+ReadBody = Callable[[RawBody, Callable[[bytes], float], Ended, float], None]
 """Hands a body's bytes to a function, which tells for how many seconds it waits for more. Calls the
 second when that is 0, the body ends, or something raises; the number is for the first bytes."""
 
 
-class ChatStream:
+class CompletionStream:
     """A synchronous generator over the SDK's open stream: iterate for the pieces of the answer.
 
     Ends normally only when the upstream has said why it stopped; raises `ChatAppError` otherwise.
@@ -43,7 +43,7 @@ class ChatStream:
         "_encoded",
         "_ended",
         "_prompt_bytes",
-        "_pump",
+        "_read_body",
         "_reader",
         "_silence",
         "_tail",
@@ -57,7 +57,7 @@ class ChatStream:
         response: httpx2.Response,
         cancellation: Cancellation,
         prompt_bytes: int,
-        pump: Pump | None,
+        read_body: ReadBody | None,
         silence: float,
     ) -> None:
         self.finish_reason: str | None = None
@@ -68,7 +68,7 @@ class ChatStream:
         self._body: RawBody = response.extensions["raw_body"]
         self._cancellation = cancellation
         self._prompt_bytes = prompt_bytes
-        self._pump = None if encoded else pump
+        self._read_body = None if encoded else read_body
         self._silence = silence
         self._reader = ChunkReader()
         self._decoder = Decoder()
@@ -78,16 +78,16 @@ class ChatStream:
         self._write: Write | None = None
         self._ended: Ended | None = None
 
-    def __iter__(self) -> Iterator[Piece]:
+    def __iter__(self) -> Iterator[Delta]:
         try:
             for block in self._encoded.iter_bytes() if self._encoded else self._body:
-                pieces: list[Piece] = []
+                deltas: list[Delta] = []
                 try:
-                    self._read(block, pieces)
+                    self._read(block, deltas)
                 except ChatAppError:
-                    yield from pieces
+                    yield from deltas
                     raise
-                yield from pieces
+                yield from deltas
                 if self._complete:
                     break
                 if self._reader.finish_reason and not self._tail:
@@ -101,14 +101,14 @@ class ChatStream:
 
         Then `ended` is called, with what was raised: here, or later where a pump does the work.
         """
-        if self._pump is not None:
+        if self._read_body is not None:
             self._write, self._ended = write, ended
-            self._pump(self._body, self._take, self._conclude, self._silence)
+            self._read_body(self._body, self._take, self._conclude, self._silence)
             return
         fault: Exception | None = None
         try:
-            for piece in self:
-                if not write((piece,)):
+            for delta in self:
+                if not write((delta,)):
                     self.finish_reason = "length"
                     break
         except Exception as error:
@@ -118,13 +118,13 @@ class ChatStream:
     def _take(self, block: bytes) -> float:
         """Write what the pump has brought; for how many seconds more is waited for."""
         assert self._write  # noqa: S101 # for mypy
-        pieces: list[Piece] = []
+        deltas: list[Delta] = []
         fault: ChatAppError | None = None
         try:
-            self._read(block, pieces)
+            self._read(block, deltas)
         except ChatAppError as error:
             fault = error
-        if not self._write(pieces):
+        if not self._write(deltas):
             self.finish_reason = "length"
             return 0.0
         if fault:
@@ -149,7 +149,7 @@ class ChatStream:
             fault = error
         ended(fault)
 
-    def _read(self, block: bytes, pieces: list[Piece]) -> None:
+    def _read(self, block: bytes, deltas: list[Delta]) -> None:
         """Add the pieces that these bytes complete, up to the end of the stream or to a fault."""
         try:
             messages = self._decoder.feed_data(block)
@@ -161,7 +161,7 @@ class ChatStream:
             if data == DONE:
                 self._complete = True
                 break
-            self._reader.read(data, pieces)
+            self._reader.read(data, deltas)
             self._valid = True
 
     def _break_off(self, error: httpx2.HTTPError) -> None:
@@ -177,14 +177,14 @@ class ChatStream:
             raise UpstreamInvalid(unreadable, seen=seen) from None
         raise UpstreamCut("The connection to the model broke. Ask again.", seen=seen) from None
 
-    def _rest(self) -> Iterator[Piece]:
+    def _rest(self) -> Iterator[Delta]:
         if not self._complete:
             for message in self._decoder.flush():
                 if message.data != DONE:
-                    pieces: list[Piece] = []
-                    self._reader.read(message.data, pieces)
+                    deltas: list[Delta] = []
+                    self._reader.read(message.data, deltas)
                     self._valid = True
-                    yield from pieces
+                    yield from deltas
         yield from self._reader.rest()
         self.finish_reason = self._reader.finish_reason
         if self.finish_reason is None:

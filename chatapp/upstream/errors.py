@@ -25,7 +25,7 @@ from ..errors import (
 
 
 @contextlib.contextmanager
-def renamed(model: str) -> Iterator[None]:
+def translate_errors(model: str) -> Iterator[None]:
     """The SDK's errors as ours.
 
     :param model: that is asked.

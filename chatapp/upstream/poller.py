@@ -18,7 +18,7 @@ import gevent
 import httpx2
 from gevent import monkey
 
-from ..runtime.event_loop import row, sweeper
+from ..runtime.event_loop import sweeper, write_batch
 from .transport import RawBody, Readable
 
 Take = Callable[[bytes], float]
@@ -39,7 +39,7 @@ _READABLE: Final = 1
 """EPOLLIN, which gevent's patched `select` does not name."""
 
 
-class Poller:
+class AdaptivePoller:
     """The sockets of this worker's upstreams, in an epoll set of their own.
 
     The event loop watches the set as one descriptor (`_arrival`), or leaves it alone while a timer
@@ -52,7 +52,7 @@ class Poller:
     def __init__(self, epoll: Callable[[], Any]) -> None:
         self.pid = os.getpid()
         self._epoll = epoll()
-        self._pumps: dict[int, Pump] = {}
+        self._readers: dict[int, BodyReader] = {}
         loop = gevent.get_hub().loop
         self._arrival = loop.io(self._epoll.fileno(), _READABLE)
         self._ticks = [loop.timer(pause, pause) for pause in PAUSES]
@@ -64,19 +64,19 @@ class Poller:
         self._full = False
         """Whether there was more than may be read in a row, since it is due."""
 
-    def add(self, descriptor: int, pump: "Pump") -> None:
-        """Have `pump` read from now on."""
+    def add(self, descriptor: int, reader: "BodyReader") -> None:
+        """Have `reader` read from now on."""
         self._epoll.register(descriptor, _READABLE)
-        if not self._pumps:
+        if not self._readers:
             self._arrival.start(self._arrived)
-        self._pumps[descriptor] = pump
+        self._readers[descriptor] = reader
 
     def remove(self, descriptor: int) -> None:
         """No longer."""
-        del self._pumps[descriptor]
+        del self._readers[descriptor]
         with contextlib.suppress(OSError):  # One that was closed has left the set with that.
             self._epoll.unregister(descriptor)
-        if not self._pumps:
+        if not self._readers:
             for watcher in (self._arrival, *self._ticks, self._idle):
                 watcher.stop()
             self._due_since = 0.0
@@ -86,7 +86,7 @@ class Poller:
         now = time.monotonic()
         dense = now - self._looked_at < DENSE
         self._look(now)
-        if dense and self._pumps:
+        if dense and self._readers:
             self._arrival.stop()
             self._tick(0)
 
@@ -100,7 +100,7 @@ class Poller:
 
     def _take_turn(self) -> None:
         found = self._look(time.monotonic())
-        if not self._pumps:
+        if not self._readers:
             return
         if found == AT_ONCE:  # There is probably more: it stays due.
             self._full = True
@@ -128,18 +128,18 @@ class Poller:
         """Read what is there, as much as may be at once; from how many sockets."""
         self._looked_at = now
         ready = self._epoll.poll(0, AT_ONCE)
-        with row:
+        with write_batch:
             for descriptor, _ in ready:
                 # One that comes later in the row may have been ended by then.
-                if pump := self._pumps.get(descriptor):
-                    pump.read(now)
+                if reader := self._readers.get(descriptor):
+                    reader.read(now)
         return len(ready)
 
 
-_pollers: Final = WeakKeyDictionary[Any, Poller]()
+_pollers: Final = WeakKeyDictionary[Any, AdaptivePoller]()
 
 
-def poller() -> Poller | None:
+def current_poller() -> AdaptivePoller | None:
     """The one of this hub; None where the system has no epoll. A set does not survive a fork."""
     hub = gevent.get_hub()
     known = _pollers.get(hub)
@@ -148,15 +148,15 @@ def poller() -> Poller | None:
             epoll = monkey.get_original("select", "epoll")
         except AttributeError:
             return None
-        known = _pollers[hub] = Poller(epoll)
+        known = _pollers[hub] = AdaptivePoller(epoll)
     return known
 
 
-class Pump:
+class BodyReader:
     """Hands one upstream's bytes on from the hub.
 
     :param take: gets the bytes; returns for how many seconds it waits for more, 0: not at all. It
-        may neither wait nor switch to another greenlet than by a `HubBell`.
+        may neither wait nor switch to another greenlet than by a `HubWaker`.
     :param ended: called once, in a greenlet of its own, with what reading or `take` raised.
     """
 
@@ -167,7 +167,7 @@ class Pump:
         self._receive = source.receive_now
         self._take = take
         self._ended = ended
-        self._poller: Poller | None = None
+        self._poller: AdaptivePoller | None = None
         self.deadline = 0.0
         self.listed = False
 
@@ -175,13 +175,13 @@ class Pump:
     def asleep(self) -> bool:
         return self._poller is not None
 
-    def start(self, poller: Poller, patience: float) -> None:
+    def start(self, current_poller: AdaptivePoller, patience: float) -> None:
         """Begin to read; returns at once.
 
         :param patience: seconds to wait for the first bytes.
         """
-        poller.add(self._source.descriptor, self)
-        self._poller = poller
+        current_poller.add(self._source.descriptor, self)
+        self._poller = current_poller
         self.deadline = time.monotonic() + patience
         sweeper.add(self)
         if self._source.pending:  # what came with the head
@@ -209,21 +209,21 @@ class Pump:
             self._end(error)
 
     def _end(self, fault: Exception | None) -> None:
-        poller, self._poller = self._poller, None
-        if poller is not None:
+        current_poller, self._poller = self._poller, None
+        if current_poller is not None:
             self.deadline = 0.0  # The sweeper need not keep it until then.
-            poller.remove(self._source.descriptor)
+            current_poller.remove(self._source.descriptor)
             gevent.spawn(self._ended, fault)
 
 
-def pump(body: RawBody, take: Take, ended: Ended, patience: float) -> None:
-    """Hand the bytes of `body` to `take` as they come, and then call `ended`; see `Pump`."""
+def read_body(body: RawBody, take: Take, ended: Ended, patience: float) -> None:
+    """Hand the bytes of `body` to `take` as they come, and then call `ended`; see `BodyReader`."""
     fault: Exception | None = None
     try:
-        own = poller()
+        own = current_poller()
         source = body.watchable() if own else None
         if own and source:
-            Pump(source, take, ended).start(own, patience)
+            BodyReader(source, take, ended).start(own, patience)
             return
         while patience:
             with gevent.Timeout(patience, httpx2.ReadTimeout("The upstream fell silent.")):

@@ -13,38 +13,38 @@ from ..answers.text.granularity import Granularity
 from ..conversations.store import Message
 from ..delivery.follower import Follower
 from ..errors import InvalidRequest, NotFound, StorageUnavailable
-from ..service.components import Parts
-from .auth import counted_as, owner, reader_of, ticket
+from ..service.components import Components
+from .auth import owner, rate_limit_key, reader_of, ticket
 from .responses import stream, whole
 from .validation import chat_request, idempotency_key, json_body
 
 
-def register(blueprint: Blueprint, parts: Parts) -> None:
+def register(blueprint: Blueprint, components: Components) -> None:
     """Add the answer routes."""
 
     @blueprint.post("/api/chat")
     def start_answer() -> ResponseReturnValue:
-        asked = chat_request(json_body(parts.settings), parts.settings)
+        asked = chat_request(json_body(components.settings), components.settings)
         granularity = _granularity()
         streams = _wants_stream()
         key = idempotency_key()
         # Where to find the answer is told to whoever gets no stream: that may be another worker.
-        answer = parts.service.start(
-            owner(), asked, key, known_at_once=not streams, counted_as=counted_as()
+        answer = components.service.start(
+            owner(), asked, key, visible_everywhere=not streams, rate_limit_key=rate_limit_key()
         )
         if streams:
-            return _follow(parts, answer, 0, granularity)
+            return _follow(components, answer, 0, granularity)
         return _reference(answer), 202
 
     @blueprint.get("/api/answers/<answer_id>")
     def read_answer(answer_id: str) -> ResponseReturnValue:
-        answer = parts.service.find(owner(), answer_id)
+        answer = components.service.find(owner(), answer_id)
         if answer is None:
-            return _snapshot_of_message(parts.store.answer(owner(), answer_id))
-        if answer.running and parts.service.is_elsewhere(answer):
+            return _snapshot_of_message(components.store.answer(owner(), answer_id))
+        if answer.running and components.service.is_elsewhere(answer):
             # Its message may be saved already, while its last events are on their way to us.
             with contextlib.suppress(NotFound, StorageUnavailable):
-                message = parts.store.answer(owner(), answer_id)
+                message = components.store.answer(owner(), answer_id)
                 if message.status not in RUNNING:
                     return _snapshot_of_message(message)
         return _snapshot_of_answer(answer)
@@ -55,27 +55,27 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
         cursor = sse.parse_cursor(
             request.headers.get("Last-Event-ID"), request.args.get("last_event_id")
         )
-        if answer := parts.service.find(reader, answer_id):
+        if answer := components.service.find(reader, answer_id):
             if cursor is not None:
-                parts.service.catch_up(answer, cursor)
+                components.service.catch_up(answer, cursor)
             # Asked first: of an answer that is over, no event comes after `last` is read.
             over, last = not answer.running, answer.log.last
             if cursor is not None and cursor > last and not over:
                 cursor = None  # It claims what was not written yet: nobody knows what it has.
             if cursor is not None and cursor >= last and over:
                 return Response(status=204)
-            return _follow(parts, answer, cursor, granularity)
-        message = _ended(parts.store.answer(reader, answer_id))
+            return _follow(components, answer, cursor, granularity)
+        message = _ended(components.store.answer(reader, answer_id))
         if cursor is not None and cursor >= message.last_event:
             return Response(status=204)
         return _frames_of_message(message, from_the_start=cursor == 0)
 
     @blueprint.post("/api/answers/<answer_id>/stop")
     def stop_answer(answer_id: str) -> ResponseReturnValue:
-        if answer := parts.service.find(owner(), answer_id):
-            parts.service.stop(answer)
+        if answer := components.service.find(owner(), answer_id):
+            components.service.stop(answer)
             return _reference(answer), 202
-        message = _ended(parts.store.answer(owner(), answer_id))
+        message = _ended(components.store.answer(owner(), answer_id))
         about = {"id": message.id, "conversation_id": message.conversation_id}
         return {"answer": about | {"status": message.status}, **_links(message.id)}, 202
 
@@ -97,9 +97,11 @@ def _granularity() -> Granularity:
         ) from None
 
 
-def _follow(parts: Parts, answer: Answer, cursor: int | None, granularity: Granularity) -> Response:
-    follower = Follower(answer, cursor, granularity, parts.service.answers.is_leaving)
-    response = stream(parts, follower)
+def _follow(
+    components: Components, answer: Answer, cursor: int | None, granularity: Granularity
+) -> Response:
+    follower = Follower(answer, cursor, granularity, components.service.answers.is_draining)
+    response = stream(components, follower)
     response.headers["X-Answer-Id"] = answer.id
     return response
 

@@ -80,7 +80,7 @@ def owner() -> str:
     return str(g.chatapp_owner)
 
 
-def counted_as() -> str | None:
+def rate_limit_key() -> str | None:
     """Whose questions are counted; None: the owner's, who is known."""
     return f"address:{request.remote_addr}" if "chatapp_cookie" in g else None
 
@@ -131,10 +131,11 @@ def _user_id(user: object) -> str:
             "number, or None for who has not signed in."
         )
     name = str(user)
-    if not 0 < len(name) <= owners.ID_MOST or not _kept_as_it_is(name):
+    if not 0 < len(name) <= owners.MAX_ID_CHARS or not _kept_as_it_is(name):
         raise ConfigError(
-            f"The log-in returned an id that can't be kept. One has 1 to {owners.ID_MOST} whole "
-            f"characters, none of them NUL, and does not begin with {owners.VISITOR!r}."
+            "The log-in returned an id that can't be kept. One has 1 to "
+            f"{owners.MAX_ID_CHARS} whole characters, none of them NUL, and does not begin with "
+            f"{owners.VISITOR!r}."
         )
     return name
 

@@ -7,16 +7,16 @@ from flask.typing import ResponseReturnValue
 
 from ..answers.answer import RUNNING
 from ..answers.events import timestamp
-from ..conversations.store import TITLE_MAX_CHARS, Conversation, Message
+from ..conversations.store import MAX_TITLE_CHARS, Conversation, Message
 from ..errors import InvalidRequest
-from ..service.components import Parts
+from ..service.components import Components
 from ..settings import Settings
-from .auth import counted_as, owner
+from .auth import owner, rate_limit_key
 from .validation import ID, chat_request, json_body, refuse_unknown, text_field
 
 PAGE_DEFAULT: Final = 50
-PAGE_MOST: Final = 200
-QUERY_MAX_CHARS: Final = 200
+MAX_PAGE_SIZE: Final = 200
+MAX_QUERY_CHARS: Final = 200
 SETTINGS: Final = (
     "model",
     "system_prompt",
@@ -27,26 +27,26 @@ SETTINGS: Final = (
 )
 
 
-def register(blueprint: Blueprint, parts: Parts) -> None:
+def register(blueprint: Blueprint, components: Components) -> None:
     """Add the conversation routes."""
-    store = parts.store
+    store = components.store
 
     def publish(action: str, conversation_id: str, title: str | None) -> None:
         fields = {"action": action, "id": conversation_id, "title": title}
-        parts.service.push.publish("conversation", fields, to=owner())
+        components.service.pubsub.publish("conversation", fields, to=owner())
 
     def body_of(*known: str) -> dict[str, Any]:
         """What is given of these fields, checked."""
         has_body = request.content_length or "Transfer-Encoding" in request.headers
-        body = json_body(parts.settings) if has_body else {}
+        body = json_body(components.settings) if has_body else {}
         refuse_unknown(body, known)
         body = {name: value for name, value in body.items() if value is not None}
         if "title" in body:
-            text_field("title", body["title"], TITLE_MAX_CHARS)
+            text_field("title", body["title"], MAX_TITLE_CHARS)
         if "leaf" in body:
             _check_id("leaf", body["leaf"])
         if "settings" in body:
-            body["settings"] = _settings(body["settings"], parts.settings)
+            body["settings"] = _settings(body["settings"], components.settings)
         return body
 
     @blueprint.get("/api/conversations")
@@ -57,7 +57,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.post("/api/conversations")
     def create_conversation() -> ResponseReturnValue:
         body = body_of("title", "settings")
-        parts.service.limits.check_conversation(owner(), counted_as())
+        components.service.limits.check_conversation(owner(), rate_limit_key())
         conversation = store.create(owner(), **body)
         publish("created", conversation.id, conversation.title)
         return summary(conversation) | {"settings": conversation.settings}, 201
@@ -67,7 +67,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
         conversation = store.get(owner(), conversation_id)
         siblings = conversation.siblings()
         messages = [
-            _shown(parts, message, siblings[message.parent, message.role])
+            _shown(components, message, siblings[message.parent, message.role])
             for message in conversation.path()
         ]
         about = summary(conversation) | {"settings": conversation.settings}
@@ -87,7 +87,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
 
     @blueprint.delete("/api/conversations/<conversation_id>")
     def delete_conversation(conversation_id: str) -> ResponseReturnValue:
-        parts.service.forget(store.delete(owner(), conversation_id))
+        components.service.forget(store.delete(owner(), conversation_id))
         publish("deleted", conversation_id, None)
         return "", 204
 
@@ -112,16 +112,16 @@ def _settings(given: Any, settings: Settings) -> dict[str, Any]:
 def _limit() -> int:
     given = request.args.get("limit", str(PAGE_DEFAULT))
     known = given.isascii() and given.isdecimal() and len(given) < 9
-    if not known or not 1 <= int(given) <= PAGE_MOST:
-        raise InvalidRequest(f"limit is a number from 1 to {PAGE_MOST}.", param="limit")
+    if not known or not 1 <= int(given) <= MAX_PAGE_SIZE:
+        raise InvalidRequest(f"limit is a number from 1 to {MAX_PAGE_SIZE}.", param="limit")
     return int(given)
 
 
 def _query() -> str | None:
     given = request.args.get("q", "").strip()
-    if len(given) > QUERY_MAX_CHARS:
+    if len(given) > MAX_QUERY_CHARS:
         raise InvalidRequest(
-            f"q has {len(given)} characters; {QUERY_MAX_CHARS} are allowed.", param="q"
+            f"q has {len(given)} characters; {MAX_QUERY_CHARS} are allowed.", param="q"
         )
     return given or None
 
@@ -136,7 +136,7 @@ def summary(conversation: Conversation) -> dict[str, Any]:
     }
 
 
-def _shown(parts: Parts, message: Message, siblings: list[str]) -> dict[str, Any]:
+def _shown(components: Components, message: Message, siblings: list[str]) -> dict[str, Any]:
     """A message; that of an answer that is being written as far as it is."""
     shown = {
         "id": message.id,
@@ -153,7 +153,7 @@ def _shown(parts: Parts, message: Message, siblings: list[str]) -> dict[str, Any
         "error": message.error,
         "created_at": timestamp(message.created_at),
     }
-    if message.status in RUNNING and (answer := parts.service.find(owner(), message.id)):
+    if message.status in RUNNING and (answer := components.service.find(owner(), message.id)):
         _, fields = answer.snapshot()
         text = {"content": fields["text"], "reasoning": fields["reasoning"]}
         shown |= text | {"status": answer.shown_status}

@@ -4,13 +4,13 @@ from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
 from ..errors import ChatAppError, ShuttingDown
-from ..service.components import Parts
+from ..service.components import Components
 from ..service.metrics import exposition
 
 
-def register(blueprint: Blueprint, parts: Parts) -> None:
+def register(blueprint: Blueprint, components: Components) -> None:
     """Add the operations' routes, where they are wanted."""
-    if not parts.settings.operations:
+    if not components.settings.operations:
         return
 
     @blueprint.get("/healthz")
@@ -20,13 +20,13 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.get("/readyz")
     def readyz() -> ResponseReturnValue:
         try:
-            if parts.service.answers.is_leaving() or parts.service.push.leaving:
+            if components.service.answers.is_draining() or components.service.pubsub.draining:
                 raise ShuttingDown("This worker is going down.")
-            parts.upstream.check_configured()
+            components.upstream.check_configured()
         except ChatAppError as error:
             return {"status": "not ready", "error": error.fields()}, 503
         return {"status": "ready"}
 
     @blueprint.get("/metrics")
     def metrics() -> ResponseReturnValue:
-        return Response(exposition(parts.service), content_type="text/plain; version=0.0.4")
+        return Response(exposition(components.service), content_type="text/plain; version=0.0.4")

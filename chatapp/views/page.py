@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 
 from ..errors import ChatAppError, UpstreamUnconfigured
 from ..replication.pubsub import PushReader
-from ..service.components import Parts
+from ..service.components import Components
 from . import assets
 from .auth import owner
 from .responses import stream
@@ -64,7 +64,7 @@ COMMANDS: Final = {
 LOCAL_NOTICE: Final = "Local demo model; set OPENAI_API_KEY for a real one."
 
 
-def register(blueprint: Blueprint, parts: Parts) -> None:
+def register(blueprint: Blueprint, components: Components) -> None:
     """Add the page and what it loads beside answers and conversations."""
     assets.register(blueprint)
 
@@ -73,7 +73,7 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     def page(conversation_id: str | None = None) -> ResponseReturnValue:
         del conversation_id  # The page's script reads it from the address.
         owner()
-        title = parts.settings.title
+        title = components.settings.title
         return _html("chatapp/page.html", urls=_urls(), title=title, modules=MODULES)
 
     @blueprint.get("/api/page")
@@ -82,11 +82,11 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
         language = _language(request.args.get("lang", ""))
         texts = TEXTS[language]
         config = {
-            "title": parts.settings.title,
+            "title": components.settings.title,
             "urls": _urls(),
             "visitor": hashlib.sha256(owner().encode()).hexdigest()[:16],
             "shortcuts": COMMANDS,
-            "message_max_chars": parts.settings.message_max_chars,
+            "message_max_chars": components.settings.message_max_chars,
         }
         return _html(
             "chatapp/chat.html",
@@ -103,19 +103,19 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     def list_models() -> ResponseReturnValue:
         owner()
         try:
-            models = parts.upstream.models()
+            models = components.upstream.models()
         except UpstreamUnconfigured as error:
             return _models([], error.code, error.message)
         except ChatAppError as error:
-            return _models(list(parts.settings.models), error.code, error.message)
-        if parts.upstream.is_local:
+            return _models(list(components.settings.models), error.code, error.message)
+        if components.upstream.is_local:
             return _models(models, "local_model", LOCAL_NOTICE)
         return _models(models)
 
     @blueprint.get("/api/events")
     def push_events() -> ResponseReturnValue:
         cursor = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-        return stream(parts, PushReader(parts.service.push, owner(), cursor))
+        return stream(components, PushReader(components.service.pubsub, owner(), cursor))
 
 
 def _html(template: str, **context: Any) -> Response:

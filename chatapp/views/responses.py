@@ -10,9 +10,9 @@ from ..answers import sse
 from ..delivery.client_connection import Connection, socket_of
 from ..delivery.follower import Feed, follow
 from ..runtime.concurrency import cooperative
-from ..runtime.event_loop import HubBell
-from ..runtime.wakers import Bell
-from ..service.components import Parts
+from ..runtime.event_loop import HubWaker
+from ..runtime.wakers import ThreadWaker
+from ..service.components import Components
 
 
 class Chunks:
@@ -52,14 +52,14 @@ class StreamResponse(Response):
         return super().__call__(environ, start_response)
 
 
-def stream(parts: Parts, feed: Feed) -> Response:
+def stream(components: Components, feed: Feed) -> Response:
     """200 and the event stream of `feed`."""
-    bell = HubBell() if cooperative() else Bell()
-    direct = parts.settings.direct_writes
+    waker = HubWaker() if cooperative() else ThreadWaker()
+    direct = components.settings.direct_writes
     connection = Connection(
-        socket_of(request.environ), bell.ring, parts.stalls, may_be_direct=direct
+        socket_of(request.environ), waker.wake, components.stalls, may_be_direct=direct
     )
-    frames = follow(feed, connection, bell, parts.settings.heartbeat)
+    frames = follow(feed, connection, waker, components.settings.heartbeat)
     in_context = cast("Generator[bytes]", stream_with_context(frames))
     # The server keeps `environ` to the end of the stream.
     chunks = Chunks(in_context, connection, request.environ.pop("werkzeug.request", None))

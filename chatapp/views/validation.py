@@ -19,7 +19,7 @@ ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
 MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 EFFORT: Final = re.compile(r"[a-z]{1,16}", re.ASCII)
-NESTED_MOST: Final = 16
+MAX_NESTING: Final = 16
 KEY: Final = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 
 
@@ -159,7 +159,7 @@ def _check_message(place: str, message: Any, settings: Settings) -> None:
     elif not (isinstance(content, list) or (content is None and "tool_calls" in message)):
         raise InvalidRequest(f"{place} must have a content.", param="messages")
     if _nested_too_deep(message):
-        raise InvalidRequest(f"{place} is nested deeper than {NESTED_MOST}.", param="messages")
+        raise InvalidRequest(f"{place} is nested deeper than {MAX_NESTING}.", param="messages")
     try:
         json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
@@ -171,7 +171,7 @@ def _check_message(place: str, message: Any, settings: Settings) -> None:
 def _nested_too_deep(value: Any) -> bool:
     """Whether the SDK, which walks through a message by recursion, could fail to."""
     level = [value]
-    for _ in range(NESTED_MOST):
+    for _ in range(MAX_NESTING):
         inner = (each.values() if isinstance(each, dict) else each for each in level)
         level = [each for values in inner for each in values if isinstance(each, dict | list)]
     return bool(level)

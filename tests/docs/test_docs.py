@@ -34,8 +34,8 @@ LAYERS = ("eventlog", "migrations", "transport")
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
 PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 PAGES += sorted(ROOT.glob("examples/*/README.md"))
-PIECES = [f"Piece {number} 第{number}句。 " for number in range(30)]
-TEXT = "".join(PIECES)
+DELTAS = [f"Piece {number} 第{number}句。 " for number in range(30)]
+TEXT = "".join(DELTAS)
 # Debian keeps it where only root's PATH looks.
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -236,7 +236,7 @@ class Cuts:
 
     def __call__(self, call: Call) -> None:
         call.head()
-        for number, piece in enumerate(PIECES):
+        for number, piece in enumerate(DELTAS):
             call.text(piece)
             if number % 10 == 5:
                 poll(lambda: readers(self.server) == 1)
@@ -303,7 +303,7 @@ def test_the_javascript_client_shows_the_whole_answer_though_its_connection_is_c
         shown, text = page.evaluate(program)
     assert text == TEXT
     assert shown[-1] == TEXT
-    assert len(shown) >= len(PIECES)
+    assert len(shown) >= len(DELTAS)
     assert cuts.count == 3
     assert len(upstream.calls) == 1
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from examples.tools.calculator import LENGTH_MOST, evaluate
+from examples.tools.calculator import MAX_LENGTH, evaluate
 from tests.support.client import Client, Sent, joined
 from tests.support.gunicorn import Gunicorn
 from tests.support.upstream import Call, FakeUpstream
@@ -114,7 +114,7 @@ def test_the_calculator_calculates(expression: str, value: float) -> None:
     [
         *("", "1 +", "1 / 0", "log(0)", "9 ** 9 ** 9 ** 9", "1e308 * 10", "(-8) ** 0.5", "max()"),
         *("'a' * 10 ** 9", "().__class__", "[1][0]", "(lambda: 1)()", "x := 1", "sqrt(x=4)"),
-        *("cos(1)", "open('/etc/passwd')", "(" * LENGTH_MOST, "1" * (LENGTH_MOST + 1), "\0"),
+        *("cos(1)", "open('/etc/passwd')", "(" * MAX_LENGTH, "1" * (MAX_LENGTH + 1), "\0"),
     ],
 )
 def test_the_calculator_refuses_everything_else(expression: str) -> None:

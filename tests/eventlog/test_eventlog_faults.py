@@ -13,7 +13,14 @@ import pytest
 
 from chatapp.database.database import Database
 from chatapp.errors import ConfigError, StorageUnavailable
-from chatapp.eventlog import EventLog, MemoryEventLog, Post, RedisEventLog, State, open_event_log
+from chatapp.eventlog import (
+    EventLog,
+    MemoryEventLog,
+    PendingMessage,
+    RedisEventLog,
+    State,
+    open_event_log,
+)
 from tests.support.databases import Postgres
 from tests.support.event_logs import ME, OTHER, append, record, text
 from tests.support.gunicorn import ROOT
@@ -200,11 +207,11 @@ class TestARedisThatHasLostEverything:
         assert not log.write(ME, [], [State("a", 2, "done", 5)], []).lost
 
     def test_the_numbers_of_publications_go_up(self, log: EventLog, own_redis: RedisServer) -> None:
-        (before,) = log.write(ME, [], [], [Post(None, "e", b"1")]).numbers
+        (before,) = log.write(ME, [], [], [PendingMessage(None, "e", b"1")]).numbers
         own_redis.stop()
         own_redis.start()
         assert log.last_published() == 0
-        (after,) = log.write(ME, [], [], [Post(None, "e", b"2")]).numbers
+        (after,) = log.write(ME, [], [], [PendingMessage(None, "e", b"2")]).numbers
         assert after > before
         assert [each.data for each in log.published(before)] == [b"2"]
 
@@ -270,7 +277,7 @@ import sys, threading, time
 from chatapp.database.database import Database
 from chatapp.errors import StorageUnavailable
 from chatapp.eventlog import open_event_log
-from tests.event_logs import ME, append, record
+from tests.support.event_logs import ME, append, record
 
 url = sys.argv[1]
 database = None if url.startswith("redis") else Database(url, 2)

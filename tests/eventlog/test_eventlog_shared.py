@@ -3,7 +3,7 @@
 import threading
 import time
 
-from chatapp.eventlog import EventLog, Post, Segment, State
+from chatapp.eventlog import EventLog, PendingMessage, Segment, State
 from tests.support import event_logs
 from tests.support.event_logs import (
     ME,
@@ -119,13 +119,15 @@ class TestForgetting:
         assert log.read(dict.fromkeys([*names, "runs"], 0)) == ({}, frozenset(names))
 
     def test_old_publications_go_and_numbers_go_on(self, log: EventLog) -> None:
-        first = log.write(ME, [], [], [Post(None, "e", b"%d" % n) for n in range(10)]).numbers[0]
+        first = log.write(
+            ME, [], [], [PendingMessage(None, "e", b"%d" % n) for n in range(10)]
+        ).numbers[0]
         log.tidy(3600, 1 << 30, 3600, 4)
         assert [each.data for each in log.published(0)] == [b"6", b"7", b"8", b"9"]
         log.tidy(3600, 1 << 30, -1, 4)
         assert log.published(0) == []
         assert log.last_published() == first + 9
-        assert log.write(ME, [], [], [Post(None, "e", b"")]).numbers == [first + 10]
+        assert log.write(ME, [], [], [PendingMessage(None, "e", b"")]).numbers == [first + 10]
 
     ALL = ("done", "late", "refused", "runs", "free")
 
@@ -178,7 +180,11 @@ class TestPublishing:
 
     def test_in_order_from_a_number_on(self, log: EventLog) -> None:
         assert (log.last_published(), log.published(0)) == (0, [])
-        posts = [Post("me", "one", b"\xff"), Post(None, "two", b""), Post("é", "three", b"3")]
+        posts = [
+            PendingMessage("me", "one", b"\xff"),
+            PendingMessage(None, "two", b""),
+            PendingMessage("é", "three", b"3"),
+        ]
         numbers = log.write(ME, [], [], posts).numbers
         assert numbers == [numbers[0], numbers[0] + 1, numbers[0] + 2]
         found = log.published(0)
@@ -203,14 +209,14 @@ class TestPublishing:
                     last = each.number
                     seen.append(last)
 
-        start = logs[0].write(ME, [], [], [Post(None, "e", b"")]).numbers[0]
+        start = logs[0].write(ME, [], [], [PendingMessage(None, "e", b"")]).numbers[0]
         reader = threading.Thread(target=follow, args=(open_log(), start))
         reader.start()
 
         def publish(number: int) -> list[int]:
             got: list[int] = []
             for _ in range(rounds):
-                posts = [Post(None, "e", b"%d" % number)] * size
+                posts = [PendingMessage(None, "e", b"%d" % number)] * size
                 got += logs[number].write(f"w{number}", [], [], posts).numbers
             return got
 

@@ -20,7 +20,7 @@ from tests.support.shared_server import Site
 from tests.support.upstream import FakeUpstream, poll, speak
 
 CODES = {400: {"invalid_request", "unknown_field"}, 404: {"not_found"}, 413: {"body_too_large"}}
-GROWTH_MOST = 8 << 20
+MAX_GROWTH = 8 << 20
 """Bytes that a worker may grow by in thousands of hostile requests, as its heap is fragmented. Each
 of them kept would be several times as much."""
 ROUNDS = 12
@@ -173,7 +173,7 @@ def never_grows(site: Site, round_of: Callable[[Client], None], count: int) -> N
     for _ in range(ROUNDS):
         round_of(client)
     grown = memory(site) - before
-    assert grown < GROWTH_MOST, f"{ROUNDS * count} requests have left {grown >> 10} KB"
+    assert grown < MAX_GROWTH, f"{ROUNDS * count} requests have left {grown >> 10} KB"
 
 
 VISITS = 100

@@ -3,9 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator
 
-from chatapp.answers.answer import Answer, Pieces, Status
+from chatapp.answers.answer import Answer, Deltas, Status
 from chatapp.answers.events import Event, EventType
-from chatapp.answers.registry import Answers
+from chatapp.answers.registry import AnswerRegistry
 from chatapp.errors import UpstreamCut
 from chatapp.settings import Settings
 
@@ -45,7 +45,7 @@ class FakeStream:
 
     def copy(
         self,
-        write: Callable[[Pieces], bool],
+        write: Callable[[Deltas], bool],
         over: Callable[[Exception | None], None],
     ) -> None:
         try:
@@ -83,7 +83,7 @@ class Worker:
     def __init__(self, save: Callable[[Answer], None] | None = None, **options: object) -> None:
         self.saved: list[tuple[Status, str, int]] = []
         self.retired: list[Answer] = []
-        self.answers = Answers(Settings(**options), save or self._save, self.retired.append)
+        self.answers = AnswerRegistry(Settings(**options), save or self._save, self.retired.append)
 
     def _save(self, answer: Answer) -> None:
         self.saved.append((answer.status, answer.log.text(), answer.log.last))

@@ -13,7 +13,7 @@ from chatapp.answers.live_log import LiveLog
 from chatapp.errors import StorageUnavailable
 from chatapp.eventlog import EventLog
 from chatapp.replication.replicas import absorb
-from chatapp.replication.replicator import Journal
+from chatapp.replication.replicator import Replicator
 
 TEXT, REASONING = EventType.TEXT, EventType.REASONING
 FAULTS = st.lists(st.sampled_from(["", "", "before", "after"]), max_size=30)
@@ -21,7 +21,7 @@ FAULTS = st.lists(st.sampled_from(["", "", "before", "after"]), max_size=30)
 
 
 def nothing(*_: object) -> None:
-    """Called by a `Background` that is never begun: the test calls itself."""
+    """Called by a `BackgroundTask` that is never begun: the test calls itself."""
 
 
 class FlakyLog:
@@ -61,7 +61,7 @@ class Desk:
         self.posted = 0
         self.wanted = True
         self.on_stop = on_stop
-        self.journal = Journal(
+        self.replicator = Replicator(
             log,
             lambda: me,
             0.2,
@@ -71,7 +71,7 @@ class Desk:
             posted=self._posted,
         )
         # Flushed by the test alone, so that each step is known.
-        self.journal._background.wake = nothing  # type: ignore[method-assign]
+        self.replicator._background.wake = nothing  # type: ignore[method-assign]
 
     def _stopped(self, answer: Answer) -> None:
         self.stopped.append(answer)
@@ -83,13 +83,13 @@ class Desk:
     def flush(self) -> None:
         """Flush once; it may fail."""
         with contextlib.suppress(StorageUnavailable):
-            self.journal.flush()
+            self.replicator.flush()
 
     def finish(self) -> None:
         """Flush until the event log knows all."""
         for _ in range(300):
             self.flush()
-            if not self.journal.behind and not self.journal._posts:
+            if not self.replicator.behind and not self.replicator._posts:
                 return
         raise AssertionError("the journal never gets done")
 

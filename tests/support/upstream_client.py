@@ -10,7 +10,7 @@ from chatapp.answers.events import EventType
 from chatapp.errors import ChatAppError
 from chatapp.settings import Settings
 from chatapp.upstream.client import Upstream
-from chatapp.upstream.completion_stream import ChatStream
+from chatapp.upstream.completion_stream import CompletionStream
 from chatapp.upstream.transport import Cancellation, FastTransport, StockTransport
 from tests.support.upstream import FakeUpstream
 
@@ -43,11 +43,11 @@ def connect(request: pytest.FixtureRequest, upstream: FakeUpstream) -> Iterator[
         each.close()
 
 
-def ask(upstream: Upstream, **options: Any) -> ChatStream:
+def ask(upstream: Upstream, **options: Any) -> CompletionStream:
     return upstream.open("m", HISTORY, options, Cancellation())
 
 
-def answer_of(upstream: Upstream) -> tuple[list[tuple[EventType, str]], ChatStream]:
+def answer_of(upstream: Upstream) -> tuple[list[tuple[EventType, str]], CompletionStream]:
     """All pieces, joined where they are neighbours of one kind, and the stream behind them."""
     stream = ask(upstream)
     joined: list[tuple[EventType, str]] = []

@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
-from ..events import PIECES, Event, EventType, piece_data
+from ..events import DELTAS, Event, EventType, delta_data
 from .sentences import SentenceCutter
 from .words import cuts_word, last_word_boundary
 
@@ -61,7 +61,7 @@ class Joiner:
         self._granularity = granularity
         self._held: Event | None = None
         self._texts: list[str] = []
-        self._cutters = {kind: SentenceCutter() for kind in PIECES}
+        self._cutters = {kind: SentenceCutter() for kind in DELTAS}
         for kind, text in before.items():
             if text:
                 self._cutters[kind].feed(text)
@@ -69,7 +69,7 @@ class Joiner:
     def join(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events that are complete by now; a joined one carries the last one's number."""
         for event in events:
-            if event.type not in PIECES:
+            if event.type not in DELTAS:
                 yield from self._release()
                 yield event
                 continue
@@ -92,6 +92,6 @@ class Joiner:
 
     def _release(self) -> Iterator[Event]:
         if self._held:
-            data = self._held.data if len(self._texts) == 1 else piece_data("".join(self._texts))
+            data = self._held.data if len(self._texts) == 1 else delta_data("".join(self._texts))
             yield self._held._replace(data=data)
             self._held, self._texts = None, []

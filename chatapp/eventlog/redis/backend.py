@@ -9,16 +9,16 @@ import msgspec
 
 from ...errors import ConfigError, StorageUnavailable
 from ..base import (
-    ORPHANS_MOST,
-    PUBLISHED_MOST,
-    READ_MOST,
-    Post,
-    Publication,
+    MAX_ORPHANS,
+    MAX_PUBLISHED,
+    MAX_READ_BYTES,
+    PendingMessage,
+    PublishedMessage,
     Record,
     Segment,
     State,
     Written,
-    before_first_post,
+    before_first_message,
 )
 from . import scripts
 
@@ -89,13 +89,13 @@ class RedisEventLog:
         writer: str,
         segments: Sequence[Segment],
         states: Sequence[State],
-        posts: Sequence[Post],
+        posts: Sequence[PendingMessage],
     ) -> Written:
         lost, stops, last = self._run(
             scripts.WRITE,
             writer,
             repr(time.time()),
-            before_first_post(),
+            before_first_message(),
             _pack([(*each[:4], len(each.wire)) for each in segments]),
             _pack(states),
             _pack([_labels(post) for post in posts]),
@@ -106,7 +106,7 @@ class RedisEventLog:
         return Written(_names(lost), _names(stops), numbers)
 
     def read(
-        self, cursors: Mapping[str, int], max_bytes: int = READ_MOST
+        self, cursors: Mapping[str, int], max_bytes: int = MAX_READ_BYTES
     ) -> tuple[dict[str, list[Segment]], frozenset[str]]:
         given = _pack(list(cursors.items()))
         missing, heads, wires = self._run(scripts.READ, given, max_bytes)
@@ -141,12 +141,12 @@ class RedisEventLog:
             self._call("HDEL", f"{PREFIX}workers", *names)
 
     def orphans(self, alive: Collection[str]) -> list[Record]:
-        return [_record(fields) for fields in self._run(scripts.ORPHANS, ORPHANS_MOST, *alive)]
+        return [_record(fields) for fields in self._run(scripts.ORPHANS, MAX_ORPHANS, *alive)]
 
     def take(self, answer_id: str, epoch: int, writer: str) -> bool:
         return bool(self._run(scripts.TAKE, answer_id, epoch, writer))
 
-    def published(self, after: int, limit: int = PUBLISHED_MOST) -> list[Publication]:
+    def published(self, after: int, limit: int = MAX_PUBLISHED) -> list[PublishedMessage]:
         entries = self._call("XRANGE", f"{PREFIX}publications", f"({after}-0", "+", "COUNT", limit)
         return [_publication(*entry) for entry in entries]
 
@@ -187,7 +187,7 @@ def _names(found: Iterable[bytes]) -> frozenset[str]:
     return frozenset(each.decode() for each in found)
 
 
-def _labels(post: Post) -> list[str]:
+def _labels(post: PendingMessage) -> list[str]:
     """What stands beside the data: names and values in turn."""
     recipient = [] if post.recipient is None else ["recipient", post.recipient]
     return ["event", post.event, *recipient]
@@ -218,10 +218,10 @@ def _record(found: Any) -> Record:
     )
 
 
-def _publication(entry_id: bytes, flat: Any) -> Publication:
+def _publication(entry_id: bytes, flat: Any) -> PublishedMessage:
     pairs = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
     recipient = pairs.get(b"recipient")
-    return Publication(
+    return PublishedMessage(
         int(entry_id.partition(b"-")[0]),
         recipient.decode() if recipient is not None else None,
         pairs[b"event"].decode(),

@@ -9,17 +9,17 @@ from sqlalchemy import Connection
 
 from ...database.database import Database
 from ..base import (
-    ORPHANS_MOST,
-    PUBLISHED_MOST,
-    READ_MOST,
+    MAX_ORPHANS,
+    MAX_PUBLISHED,
+    MAX_READ_BYTES,
     RUNNING,
-    Post,
-    Publication,
+    PendingMessage,
+    PublishedMessage,
     Record,
     Segment,
     State,
     Written,
-    before_first_post,
+    before_first_message,
 )
 from . import statements as st
 
@@ -61,7 +61,7 @@ class SqlEventLog:
         writer: str,
         segments: Sequence[Segment],
         states: Sequence[State],
-        posts: Sequence[Post],
+        posts: Sequence[PendingMessage],
     ) -> Written:
         def work(connection: Connection) -> Written:
             flush = _Flush(connection, segments, states)
@@ -75,7 +75,7 @@ class SqlEventLog:
         return self._database.run(work, read_only=not (segments or states or posts))
 
     def read(
-        self, cursors: Mapping[str, int], max_bytes: int = READ_MOST
+        self, cursors: Mapping[str, int], max_bytes: int = MAX_READ_BYTES
     ) -> tuple[dict[str, list[Segment]], frozenset[str]]:
         def work(connection: Connection) -> tuple[list[Any], frozenset[str]]:
             given = st.given_numbers(cursors)
@@ -116,7 +116,7 @@ class SqlEventLog:
         self._execute(st.LEAVE, st.given(writers))
 
     def orphans(self, alive: Collection[str]) -> list[Record]:
-        given = {**st.given(alive), "most": ORPHANS_MOST}
+        given = {**st.given(alive), "most": MAX_ORPHANS}
         return self._database.run(
             lambda connection: [
                 Record(**row) for row in connection.execute(st.ORPHANS, given).mappings()
@@ -135,11 +135,11 @@ class SqlEventLog:
 
         return self._database.run(work)
 
-    def published(self, after: int, limit: int = PUBLISHED_MOST) -> list[Publication]:
+    def published(self, after: int, limit: int = MAX_PUBLISHED) -> list[PublishedMessage]:
         given = {"after": after, "most": limit}
         return self._database.run(
             lambda connection: [
-                Publication(*row) for row in connection.execute(st.PUBLISHED, given)
+                PublishedMessage(*row) for row in connection.execute(st.PUBLISHED, given)
             ],
             read_only=True,
         )
@@ -263,18 +263,20 @@ def _turned(rows: list[Segment]) -> tuple[list[Any], ...]:
     return tuple(list(column) for column in zip(*rows, strict=True))
 
 
-def _publish(connection: Connection, posts: Sequence[Post]) -> list[int]:
+def _publish(connection: Connection, posts: Sequence[PendingMessage]) -> list[int]:
     more = {"more": len(posts)}
     last = connection.execute(st.COUNT, more).scalar()
     if last is None:
-        connection.execute(st.BEGIN_COUNT[connection.dialect.name], {"start": before_first_post()})
+        connection.execute(
+            st.BEGIN_COUNT[connection.dialect.name], {"start": before_first_message()}
+        )
         last = connection.execute(st.COUNT, more).scalar_one()
     numbers = list(range(last - len(posts) + 1, last + 1))
     now = time.time()
     connection.execute(
         st.PUBLISH,
         [
-            Publication(number, *post, now)._asdict()
+            PublishedMessage(number, *post, now)._asdict()
             for number, post in zip(numbers, posts, strict=True)
         ],
     )

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from ..base import Publication, Segment
+from ..base import PublishedMessage, Segment
 from .tables import ANSWERS, COUNTERS, PUBLICATIONS, SEGMENTS, WORKERS
 
 FORGOTTEN_AT_ONCE: Final = 200
@@ -196,7 +196,7 @@ COUNT = (
 COUNTED = sa.select(COUNTERS.c.value).where(COUNTERS.c.name == COUNTER)
 PUBLISH = sa.insert(PUBLICATIONS)
 PUBLISHED = (
-    sa.select(*(_P[name] for name in Publication._fields))
+    sa.select(*(_P[name] for name in PublishedMessage._fields))
     .where(_P.number > bindparam("after"))
     .order_by(_P.number)
     .limit(bindparam("most"))

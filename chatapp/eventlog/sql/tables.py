@@ -13,7 +13,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from ...database.database import metadata
+from ...database.schema import metadata
 
 ANSWERS = Table(
     "chatapp_answers",

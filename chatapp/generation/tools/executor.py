@@ -21,11 +21,11 @@ from ...runtime.stall_watch import killer
 
 logger = logging.getLogger(__name__)
 
-PARALLEL_MOST: Final = 8
+MAX_PARALLEL_CALLS: Final = 8
 """Calls of one round that run at the same time; the others wait."""
-CALLS_MOST: Final = 32
+MAX_CALLS: Final = 32
 """Calls of one round that are run at all."""
-ERROR_MOST: Final = 1000
+MAX_ERROR_CHARS: Final = 1000
 """Characters of an error's text."""
 
 
@@ -64,7 +64,7 @@ class ToolResult:
 
 def failed(call: Call, message: str) -> ToolResult:
     """A result that is an error."""
-    return ToolResult(call, error=message[:ERROR_MOST].encode("utf-8", "replace").decode())
+    return ToolResult(call, error=message[:MAX_ERROR_CHARS].encode("utf-8", "replace").decode())
 
 
 class Cancelled(Exception):
@@ -111,7 +111,7 @@ class ToolRun:
         self._tools = tools
         self._context = context
         self._calls = list(calls)
-        self._waiting = deque(enumerate(self._calls[:CALLS_MOST]))
+        self._waiting = deque(enumerate(self._calls[:MAX_CALLS]))
         self._running: list[_Running] = []
         self._results: dict[int, ToolResult] = {}
         self._news: queue.SimpleQueue[tuple[_Running, ToolResult] | None] = queue.SimpleQueue()
@@ -126,11 +126,11 @@ class ToolRun:
         :raises Cancelled: `cancel` was called; what still ran is abandoned.
         """
         try:
-            for index, call in enumerate(self._calls[CALLS_MOST:], CALLS_MOST):
-                too_many = f"There are too many calls at once; {CALLS_MOST} are allowed."
+            for index, call in enumerate(self._calls[MAX_CALLS:], MAX_CALLS):
+                too_many = f"There are too many calls at once; {MAX_CALLS} are allowed."
                 self._take(index, failed(call, too_many), on_result)
             while self._waiting or self._running:
-                while self._waiting and len(self._running) < PARALLEL_MOST:
+                while self._waiting and len(self._running) < MAX_PARALLEL_CALLS:
                     self._start(*self._waiting.popleft(), on_result)
                 if self._running:
                     self._await(on_result)

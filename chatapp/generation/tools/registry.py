@@ -22,7 +22,7 @@ from .schema import Signature
 
 logger = logging.getLogger(__name__)
 
-HANGING_MOST: Final = 16
+MAX_HANGING_THREADS: Final = 16
 """Threads that a tool may leave hanging before it is refused."""
 
 
@@ -122,7 +122,7 @@ class Tools:
         if name not in self._tools:
             names = ", ".join(self._tools) or "none"
             return f"There is no tool of this name. There are: {names}."
-        if self._hanging[name] >= HANGING_MOST:
+        if self._hanging[name] >= MAX_HANGING_THREADS:
             return "This tool does not answer at the moment. Go on without it."
         return None
 

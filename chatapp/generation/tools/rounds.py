@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from ...answers.answer import Pieces, Stream
+from ...answers.answer import Deltas, Stream
 from ...answers.events import EventType
 from ...errors import Interrupted, ToolRoundsUsed
 from .executor import Call, Cancelled, ToolContext, ToolResult
@@ -22,11 +22,11 @@ from .registry import Tools, arguments_of
 
 ID: Final = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
-NAME_MOST: Final = 64
+MAX_NAME_CHARS: Final = 64
 PARAGRAPH: Final = "\n\n"
 STOPPED: Final = "The answer was stopped before its end."
 
-Write = Callable[[Pieces], bool]
+Write = Callable[[Deltas], bool]
 WriteEvent = Callable[[EventType, dict[str, Any]], None]
 Ended = Callable[[Exception | None], None]
 
@@ -148,7 +148,7 @@ class ToolRounds:
 
     def _copy(self, stream: Round, write: Write, ended: Ended) -> None:
         stream.copy(
-            lambda pieces: write(self._written.noted(pieces)),
+            lambda deltas: write(self._written.noted(deltas)),
             lambda fault: self._round_ended(stream, fault, write, ended),
         )
 
@@ -210,7 +210,7 @@ class ToolRounds:
         if not ID.fullmatch(given) or given in self._ids:
             given = next(f"call_{n}" for n in self._numbers if f"call_{n}" not in self._ids)
         self._ids.add(given)
-        name = NOT_IN_A_NAME.sub("_", (function and function.name) or "")[:NAME_MOST]
+        name = NOT_IN_A_NAME.sub("_", (function and function.name) or "")[:MAX_NAME_CHARS]
         arguments = (function and function.arguments) or ""
         return Call(given, name or "unnamed", _whole(arguments))
 
@@ -227,9 +227,9 @@ class _Written:
         """What the model has said in this round."""
         return "".join(self._pieces)
 
-    def noted(self, pieces: Pieces) -> Iterator[tuple[EventType, str]]:
+    def noted(self, deltas: Deltas) -> Iterator[tuple[EventType, str]]:
         """The same pieces; the text of another round begins with a paragraph of its own."""
-        for kind, text in pieces:
+        for kind, text in deltas:
             if kind is EventType.TEXT and text:
                 begins = not self._pieces and self._last and not self._last.isspace()
                 if begins and not text[0].isspace():

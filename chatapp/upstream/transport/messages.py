@@ -7,7 +7,7 @@ lets a client refuse what may mean two things to two readers:
 * both Content-Length and Transfer-Encoding, or Content-Length twice, is an error (6.3);
 * HTTP versions other than 1.0 and 1.1, and control characters in a header.
 
-`MAX_HEAD` and `MAX_HEADERS` bound what an upstream can make us keep.
+`MAX_HEAD_BYTES` and `MAX_HEADERS` bound what an upstream can make us keep.
 """
 
 import re
@@ -17,7 +17,7 @@ from typing import Any
 import httptools
 import httpx2
 
-MAX_HEAD = 100 * 1024
+MAX_HEAD_BYTES = 100 * 1024
 """Bytes of the head of a response, with the informational responses before it; also of trailers."""
 MAX_HEADERS = 256
 """Header lines of a response."""
@@ -144,8 +144,8 @@ class ResponseParser:
             self.fed = 0
         else:
             self.fed += len(data)
-            if self.fed > MAX_HEAD:
-                raise broken(f"more than {MAX_HEAD} bytes without an end of the head")
+            if self.fed > MAX_HEAD_BYTES:
+                raise broken(f"more than {MAX_HEAD_BYTES} bytes without an end of the head")
         return body
 
     def check_starts(self, data: bytes) -> None:

@@ -11,7 +11,7 @@ from chatapp.answers.answer import TRANSITIONS, Answer, IllegalTransition, Statu
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
 from chatapp.errors import InternalError, UpstreamBusy, UpstreamCut
-from chatapp.runtime.wakers import Bell
+from chatapp.runtime.wakers import ThreadWaker
 from chatapp.settings import Settings
 from tests.support.in_memory_worker import USAGE, FakeStream, Worker, events, kinds
 from tests.support.upstream import poll
@@ -81,7 +81,7 @@ class TestAnAnswer:
         assert worker.saved == [(Status.DONE, "Hello world.", 3)]
         assert stream.closed == 1
         assert not answer.running
-        assert answer.settled.is_set()
+        assert answer.accepted_or_refused.is_set()
 
     def test_that_fails_keeps_what_was_written_and_says_why(self) -> None:
         worker = Worker()
@@ -161,7 +161,7 @@ class TestAnAnswer:
         assert worker.answers.find(answer.id) is answer
 
     def test_wakes_its_readers_for_every_piece_and_for_its_end(self) -> None:
-        worker, stream, bell = Worker(), FakeStream("a"), Bell()
+        worker, stream, bell = Worker(), FakeStream("a"), ThreadWaker()
         stream.may_go_on.clear()
         stream.may_accept.clear()
         answer = worker.start(stream)
@@ -252,7 +252,7 @@ class TestStopping:
         stream.may_go_on.clear()
         answer = worker.start(stream)
         poll(lambda: answer.log.last == 2)
-        answer.halt(Status.STOPPED, None)
+        answer.request_end(Status.STOPPED, None)
         worker.answers.interrupt()
         assert worker.answers.join(30)
         assert answer.status is Status.STOPPED
@@ -282,7 +282,7 @@ class TestStopping:
         for stream in streams:
             stream.may_go_on.clear()
         followed = worker.answers.create("me")
-        followed.readers.add(Bell())
+        followed.readers.add(ThreadWaker())
         worker.answers.run(followed, streams[0].open, streams[0])
         abandoned = worker.start(streams[1])
         poll(lambda: not abandoned.running)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.answers import sse
-from chatapp.answers.events import PIECES, Event, EventType, event_data, piece_data
+from chatapp.answers.events import DELTAS, Event, EventType, delta_data, event_data
 from chatapp.answers.live_log import LiveLog
 from chatapp.upstream.sse_decoder import Decoder
 from tests.support.hypothesis_settings import FEW, MANY, TEXTS
@@ -22,11 +22,11 @@ def fill(log: LiveLog, entries: list[tuple[EventType, str]]) -> list[Event]:
     """Append; the events as they ought to be in the log."""
     events = []
     for number, (kind, text) in enumerate(entries, log.last + 1):
-        if kind in PIECES:
+        if kind in DELTAS:
             log.append_piece(kind, text)
         else:
-            log.append(kind, piece_data(text))
-        events.append(Event(number, kind, piece_data(text)))
+            log.append(kind, delta_data(text))
+        events.append(Event(number, kind, delta_data(text)))
     return events
 
 
@@ -58,7 +58,7 @@ def test_trimming_keeps_all_text_and_the_newest_event_and_holds_the_bound(
 ) -> None:
     log = LiveLog(max_bytes)
     events = fill(log, entries)
-    texts = {k: "".join(text for kind, text in entries if kind is k) for k in PIECES}
+    texts = {k: "".join(text for kind, text in entries if kind is k) for k in DELTAS}
     assert log.snapshot() == (len(events), texts[TEXT], texts[REASONING])
     if events:
         newest = sse.encode(events[-1])

@@ -10,7 +10,7 @@ from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
 from chatapp.answers.registry import INTERRUPTED
 from chatapp.errors import ChatAppError, Interrupted, TooManyAnswers, UpstreamBusy, UpstreamCut
-from chatapp.runtime.wakers import Bell
+from chatapp.runtime.wakers import ThreadWaker
 from tests.support.in_memory_worker import FakeStream, Worker, events, kinds
 from tests.support.upstream import poll
 
@@ -64,13 +64,17 @@ class TestTheRegistry:
         worker.finish(FakeStream("b"))
 
     def test_a_discarded_answer_is_forgotten_and_who_waits_is_told(self) -> None:
-        worker, bell = Worker(), Bell()
+        worker, bell = Worker(), ThreadWaker()
         answer = worker.answers.create("me")
         answer.readers.add(bell)
         error = UpstreamBusy("Busy.")
         worker.answers.discard(answer, error)
         assert worker.answers.find(answer.id) is None
-        assert (answer.error, answer.settled.is_set(), answer.running) == (error, True, False)
+        assert (answer.error, answer.accepted_or_refused.is_set(), answer.running) == (
+            error,
+            True,
+            False,
+        )
         assert bell.wait(0)
         assert worker.answers.running == 0
         assert worker.answers.join(0)
@@ -117,15 +121,15 @@ class TestTheRegistry:
         poll(lambda: faults)
 
     def test_leaving_wakes_all_readers(self) -> None:
-        worker, bells = Worker(), [Bell(), Bell()]
+        worker, bells = Worker(), [ThreadWaker(), ThreadWaker()]
         ended = worker.finish(FakeStream("a"))
         stream = FakeStream("b")
         stream.may_go_on.clear()
         running = worker.start(stream)
         for answer, bell in zip((ended, running), bells, strict=True):
             answer.readers.add(bell)
-        worker.answers.leave()
-        assert worker.answers.is_leaving()
+        worker.answers.drain()
+        assert worker.answers.is_draining()
         assert all(bell.wait(30) for bell in bells)
         assert worker.answers.readers == 1
         worker.answers.stop(running)
@@ -224,13 +228,13 @@ class TestHandingOver:
     """An answer that is another worker's from now on."""
 
     def test_writes_no_end_and_tells_its_readers(self) -> None:
-        worker, stream, bell = Worker(), FakeStream("partial"), Bell()
+        worker, stream, bell = Worker(), FakeStream("partial"), ThreadWaker()
         stream.may_go_on.clear()
         answer = worker.start(stream)
         poll(lambda: answer.log.last == 2)
         answer.readers.add(bell)
         bell.wait(0)
-        worker.answers.hand_over(answer)
+        worker.answers.release(answer)
         assert (answer.moved, bell.wait(0)) == (True, True)
         assert worker.answers.find(answer.id) is None
         assert worker.answers.join(0)
@@ -244,8 +248,8 @@ class TestHandingOver:
         stream.may_accept.clear()
         answer = worker.start(stream)
         assert stream.asked.wait(30)
-        worker.answers.hand_over(answer)
-        assert answer.settled.wait(30)
+        worker.answers.release(answer)
+        assert answer.accepted_or_refused.wait(30)
         assert kinds(answer) == ["start"]
         assert worker.saved == []
 
@@ -253,7 +257,7 @@ class TestHandingOver:
         """Saving asks whether the answer is still ours."""
 
         def save(answer: Answer) -> None:
-            worker.answers.hand_over(answer)
+            worker.answers.release(answer)
             raise Moved
 
         worker = Worker(save)
@@ -269,7 +273,7 @@ class TestHandingOver:
     def test_forgets_one_that_has_ended_here(self) -> None:
         worker = Worker()
         answer = worker.finish(FakeStream("a"))
-        worker.answers.hand_over(answer)
+        worker.answers.release(answer)
         assert worker.answers.find(answer.id) is None
         assert answer.moved
 

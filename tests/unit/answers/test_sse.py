@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.answers import sse
-from chatapp.answers.events import Event, EventType, event_data, piece_data
+from chatapp.answers.events import Event, EventType, delta_data, event_data
 from chatapp.upstream.sse_decoder import Decoder, Message, MessageTooLarge
 from tests.support.hypothesis_settings import CUTS, FEW, MANY, TEXTS, parts_of
 
-PIECES = st.tuples(st.sampled_from([EventType.TEXT, EventType.REASONING]), TEXTS)
+DELTAS = st.tuples(st.sampled_from([EventType.TEXT, EventType.REASONING]), TEXTS)
 
 
 def decode(parts: list[bytes], limit: int = 8 << 20) -> list[Message]:
@@ -112,12 +112,12 @@ def test_garbage_is_read_as_the_standard_reads_it(stream: bytes, cuts: list[int]
 
 
 @FEW
-@given(st.lists(PIECES, max_size=8), CUTS)
+@given(st.lists(DELTAS, max_size=8), CUTS)
 def test_what_is_encoded_is_decoded_again_wherever_the_bytes_are_cut(
     pieces: list[tuple[EventType, str]], cuts: list[int]
 ) -> None:
     """U+2028, U+0085, NUL, emoji and empty texts survive."""
-    events = [Event(n, kind, piece_data(text)) for n, (kind, text) in enumerate(pieces, 1)]
+    events = [Event(n, kind, delta_data(text)) for n, (kind, text) in enumerate(pieces, 1)]
     wire = sse.RETRY + b"".join(sse.encode(event) + sse.KEEP_ALIVE for event in events)
     received = decode(parts_of(wire, cuts))
     assert received == [Message(e.type, e.data, str(e.number)) for e in events]
@@ -128,7 +128,7 @@ def test_what_is_encoded_is_decoded_again_wherever_the_bytes_are_cut(
 @FEW
 @given(TEXTS)
 def test_a_frame_is_three_lines_at_the_most_and_ends_with_a_blank_one(text: str) -> None:
-    frame = sse.encode(Event(3, EventType.REASONING, piece_data(text)))
+    frame = sse.encode(Event(3, EventType.REASONING, delta_data(text)))
     assert frame.count(b"\n") == 4
     assert b"\r" not in frame
     assert frame.startswith(b"id: 3\nevent: reasoning\ndata: {")

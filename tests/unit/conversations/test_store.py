@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chatapp.conversations.ledger import Ledger
 from chatapp.conversations.model import title_of, title_of_exchange
-from chatapp.conversations.store import TITLE_MAX_CHARS, Conversation, Store
+from chatapp.conversations.store import MAX_TITLE_CHARS, Conversation, Store
 from chatapp.database.database import Database
 from chatapp.errors import Conflict, InvalidRequest, NotFound
 
@@ -388,8 +388,8 @@ class TestTitles:
         ("text", "title"),
         [
             (" a \n\t b ", "a b"),
-            ("x" * TITLE_MAX_CHARS, "x" * TITLE_MAX_CHARS),
-            ("x" * (TITLE_MAX_CHARS + 1), "x" * (TITLE_MAX_CHARS - 1) + "…"),
+            ("x" * MAX_TITLE_CHARS, "x" * MAX_TITLE_CHARS),
+            ("x" * (MAX_TITLE_CHARS + 1), "x" * (MAX_TITLE_CHARS - 1) + "…"),
         ],
     )
     def test_it_is_the_beginning_of_the_question_on_one_line(self, text: str, title: str) -> None:
@@ -398,7 +398,7 @@ class TestTitles:
     @given(st.text(max_size=14), st.text(max_size=300))
     def test_that_of_an_exchange_is_one_line_and_bounded(self, question: str, text: str) -> None:
         title = title_of_exchange(title_of(question), text)
-        assert len(title) <= TITLE_MAX_CHARS
+        assert len(title) <= MAX_TITLE_CHARS
         assert title == " ".join(title.split())
 
 

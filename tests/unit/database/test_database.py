@@ -17,10 +17,11 @@ from flask import Flask
 from chatapp import cli
 from chatapp.conversations.tables import calls
 from chatapp.database import dialects, migrations
-from chatapp.database.database import Database, metadata
+from chatapp.database.database import Database
 from chatapp.database.migrations.upgrade import scripts
+from chatapp.database.schema import metadata
 from chatapp.errors import ConfigError, NotFound, StorageUnavailable
-from chatapp.eventlog.sql.backend import tables as eventlog_tables
+from chatapp.eventlog.sql import tables as eventlog_tables
 from tests.support.databases import Postgres
 from tests.support.gunicorn import ROOT
 

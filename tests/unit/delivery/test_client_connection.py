@@ -10,7 +10,13 @@ import gevent
 import gevent.socket
 import pytest
 
-from chatapp.delivery.client_connection import CHUNK, Connection, QuickSocket, StallGuard, quick
+from chatapp.delivery.client_connection import (
+    CHUNK,
+    Connection,
+    FastSendSocket,
+    SlowClientGuard,
+    as_fast_send_socket,
+)
 from tests.support.event_loop import PATIENT, pair, until
 
 __all__ = ["pair"]
@@ -21,8 +27,8 @@ pytestmark = pytest.mark.timeout(30)
 class TestQuickSocket:
     def test_it_sends_everything_when_the_kernel_takes_only_a_part(self, pair):
         data = bytes(range(256)) * 16_384  # more than a socket's buffer
-        sock = quick(pair[0])
-        assert isinstance(sock, QuickSocket)
+        sock = as_fast_send_socket(pair[0])
+        assert isinstance(sock, FastSendSocket)
         received = bytearray()
 
         def receive() -> None:
@@ -39,7 +45,7 @@ class TestQuickSocket:
         assert bytes(received) == b"first" + data + b"last"
 
     def test_it_sends_everything_when_the_kernel_takes_nothing_at_first(self, pair):
-        with quick(pair[0]) as sock:
+        with as_fast_send_socket(pair[0]) as sock:
             filled = 0
             with contextlib.suppress(BlockingIOError):
                 while True:
@@ -53,7 +59,7 @@ class TestQuickSocket:
             sender.get(timeout=10)
         assert received == b"x" * filled + b"behind"
 
-    @pytest.mark.parametrize("make", [quick, lambda sock: sock])
+    @pytest.mark.parametrize("make", [as_fast_send_socket, lambda sock: sock])
     def test_it_raises_as_gevent_does(self, pair, make):
         sock = make(pair[0])
         with pytest.raises(TypeError):
@@ -65,7 +71,7 @@ class TestQuickSocket:
         with pytest.raises(OSError, match=rf"Errno {errno.EBADF}\b"):
             sock.sendall(b"nor this")
 
-    @pytest.mark.parametrize("make", [quick, lambda sock: sock])
+    @pytest.mark.parametrize("make", [as_fast_send_socket, lambda sock: sock])
     def test_it_times_out_as_gevent_does(self, pair, make):
         with make(pair[0]) as sock:
             sock.settimeout(0.05)
@@ -74,12 +80,12 @@ class TestQuickSocket:
 
     def test_quick_takes_the_connection_over_and_leaves_other_sockets_alone(self, pair):
         descriptor = pair[0].fileno()
-        with quick(pair[0]) as sock:
+        with as_fast_send_socket(pair[0]) as sock:
             assert (sock.fileno(), pair[0].fileno()) == (descriptor, -1)
-            assert quick(sock) is sock
+            assert as_fast_send_socket(sock) is sock
         plain = socket.socket()
         with plain:
-            assert quick(plain) is plain
+            assert as_fast_send_socket(plain) is plain
 
 
 @pytest.fixture
@@ -90,7 +96,7 @@ def cooperative(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("cooperative")
 class TestStallGuard:
-    def serve(self, sock: Any, stalls: StallGuard, since: float) -> tuple[Any, list[Any]]:
+    def serve(self, sock: Any, stalls: SlowClientGuard, since: float) -> tuple[Any, list[Any]]:
         """A greenlet that writes more than the client takes, and what becomes of it."""
         outcome: list[Any] = []
 
@@ -108,13 +114,13 @@ class TestStallGuard:
         return gevent.spawn(write), outcome
 
     def test_a_client_that_takes_nothing_is_cut_off_as_if_it_had_gone(self, pair):
-        writer, outcome = self.serve(pair[0], StallGuard(0.05), time.monotonic())
+        writer, outcome = self.serve(pair[0], SlowClientGuard(0.05), time.monotonic())
         writer.join(10)
         assert [type(error) for error in outcome] == [BrokenPipeError]
 
     @pytest.mark.parametrize("since", [0.0, float("inf")])
     def test_who_is_not_writing_or_has_time_left_stays(self, pair, since):
-        guard = StallGuard(0.05)
+        guard = SlowClientGuard(0.05)
         stalled, other = gevent.socket.socketpair()
         writer, outcome = self.serve(pair[0], guard, since)
         with other:
@@ -126,7 +132,7 @@ class TestStallGuard:
 
     def test_a_client_that_goes_is_noticed_once(self, pair):
         gone: list[None] = []
-        guard = StallGuard(PATIENT)
+        guard = SlowClientGuard(PATIENT)
         connection = Connection(pair[0], lambda: gone.append(None), guard)
         pair[1].close()
         until(lambda: connection.gone)
@@ -135,7 +141,9 @@ class TestStallGuard:
         connection.close()
 
     def test_a_request_sent_early_is_left_for_the_server(self, pair):
-        connection = Connection(pair[0], lambda: pytest.fail("it is there"), StallGuard(PATIENT))
+        connection = Connection(
+            pair[0], lambda: pytest.fail("it is there"), SlowClientGuard(PATIENT)
+        )
         pair[1].sendall(b"GET /")
         until(lambda: connection._watcher is None)
         assert not connection.gone
@@ -149,8 +157,8 @@ class TestDirectWriting:
 
     @pytest.fixture
     def connection(self, pair):
-        with quick(pair[0]) as sock:
-            connection = Connection(sock, lambda: None, StallGuard(PATIENT))
+        with as_fast_send_socket(pair[0]) as sock:
+            connection = Connection(sock, lambda: None, SlowClientGuard(PATIENT))
             yield connection
             connection.close()
 
@@ -170,8 +178,8 @@ class TestDirectWriting:
         assert not connection.direct
         self.yielded(connection, b"first", b"HTTP/1.1 200 OK\r\n\r\n", framed(b"first"))
         assert connection.direct
-        assert connection.pass_on(b"second, which is longer")
-        assert connection.pass_on(b"third")
+        assert connection.try_send(b"second, which is longer")
+        assert connection.try_send(b"third")
         expected = b"".join(map(framed, (b"first", b"second, which is longer", b"third")))
         received = b""
         while len(received) < len(b"HTTP/1.1 200 OK\r\n\r\n") + len(expected):
@@ -191,14 +199,16 @@ class TestDirectWriting:
         assert not connection.direct
 
     def test_it_is_not_where_it_is_not_wanted(self, pair):
-        with quick(pair[0]) as sock:
-            connection = Connection(sock, lambda: None, StallGuard(PATIENT), may_be_direct=False)
+        with as_fast_send_socket(pair[0]) as sock:
+            connection = Connection(
+                sock, lambda: None, SlowClientGuard(PATIENT), may_be_direct=False
+            )
             self.yielded(connection, b"first", b"first")
             assert not connection.direct
             connection.close()
 
     def test_it_is_not_where_the_socket_is_not_ours(self, pair):
-        connection = Connection(pair[0], lambda: None, StallGuard(PATIENT))
+        connection = Connection(pair[0], lambda: None, SlowClientGuard(PATIENT))
         self.yielded(connection, b"first", b"first")
         assert not connection.direct
         connection.close()
@@ -207,7 +217,7 @@ class TestDirectWriting:
         """And nothing is lost, cut or doubled at the seam."""
         self.yielded(connection, b"first", b"first")
         blocks = [b"first"]
-        while connection.pass_on(b"%d," % len(blocks) * 5000):
+        while connection.try_send(b"%d," % len(blocks) * 5000):
             blocks.append(b"%d," % len(blocks) * 5000)
         blocks.append(b"%d," % len(blocks) * 5000)
         flushing = gevent.spawn(connection.flush)
@@ -219,14 +229,14 @@ class TestDirectWriting:
         flushing.get(timeout=10)
         assert connection.writing_since == 0
         assert received == b"".join(blocks)
-        assert connection.pass_on(b"after that")
+        assert connection.try_send(b"after that")
         assert client.recv(100) == b"after that"
 
     def test_a_client_that_has_gone_is_noticed(self, connection, client):
         self.yielded(connection, b"first", b"first")
         client.close()
-        connection.pass_on(b"into the void")
-        assert not connection.pass_on(b"into the void")
+        connection.try_send(b"into the void")
+        assert not connection.try_send(b"into the void")
         assert connection.gone
         connection.flush()
 
@@ -236,7 +246,7 @@ class TestDirectWriting:
 
         connection.response = Counter()
         self.yielded(connection, b"first", b"first")
-        connection.pass_on(b"123")
-        connection.pass_on(b"4567")
+        connection.try_send(b"123")
+        connection.try_send(b"4567")
         connection.end()
         assert connection.response.sent == 5 + 7

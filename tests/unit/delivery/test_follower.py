@@ -14,7 +14,7 @@ from chatapp.answers.events import EventType, event_data
 from chatapp.answers.live_log import LiveLog
 from chatapp.answers.text.granularity import Granularity
 from chatapp.delivery.follower import Follower, follow
-from chatapp.runtime.wakers import Bell
+from chatapp.runtime.wakers import ThreadWaker
 from chatapp.upstream.sse_decoder import Decoder, Message
 from tests.support.hypothesis_settings import FEW, MANY, SPEECH, TEXTS
 
@@ -35,7 +35,7 @@ class Here:
     def end_write(self) -> None:
         pass
 
-    def pass_on(self, data: bytes) -> bool:
+    def try_send(self, data: bytes) -> bool:
         raise AssertionError(f"not direct, but was given {data!r}")
 
     def flush(self) -> None:
@@ -56,7 +56,7 @@ class Direct(Here):
         self.takes = iter(takes)
         self.rest = b""
 
-    def pass_on(self, data: bytes) -> bool:
+    def try_send(self, data: bytes) -> bool:
         assert not self.rest, "what is left goes first"
         room = next(self.takes, len(data))
         self.wire += data[:room]
@@ -76,27 +76,27 @@ class Script:
         self.steps = iter(steps)
         self.rung = False
         self.slept = 0
-        self.pass_on: Callable[[], bool] | None = None
+        self.write_pending: Callable[[], bool] | None = None
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         self.rung = True
 
-    def news(self) -> None:
-        if self.pass_on is None or not self.pass_on():
+    def notify_data(self) -> None:
+        if self.write_pending is None or not self.write_pending():
             self.rung = True
 
-    def wait(self, _timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
-        self.pass_on = pass_on
+    def wait(self, _timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
+        self.write_pending = write_pending
         self.slept += 1
         while not self.rung:
             step = next(self.steps, "end")
             if step == "end":
                 end(self.answer)
             elif step is None:
-                self.ring()
+                self.wake()
             else:
                 self.answer.write([step])
-        self.pass_on, self.rung = None, False
+        self.write_pending, self.rung = None, False
         return True
 
 
@@ -161,7 +161,7 @@ def test_pieces_written_together_wake_a_reader_once_and_leave_in_one_read() -> N
     answer, woken = begun(), []
 
     class Woken:
-        def news(self) -> None:
+        def notify_data(self) -> None:
             woken.append(feed.read())
 
     feed = follower(answer, cursor=1)
@@ -284,14 +284,14 @@ def test_what_is_written_while_a_reader_looks_back_is_not_taken_for_what_it_has(
 
 
 def following(
-    answer: Answer, presence: Here, bell: Bell, heartbeat: float = 60.0
+    answer: Answer, presence: Here, bell: ThreadWaker, heartbeat: float = 60.0
 ) -> Iterator[bytes]:
     return follow(follower(answer), presence, bell, heartbeat)
 
 
 def test_the_first_bytes_do_not_wait_for_the_first_token() -> None:
     answer = begun()
-    first = next(following(answer, Here(), Bell()))
+    first = next(following(answer, Here(), ThreadWaker()))
     assert first.startswith(b"retry: 1000\n\nid: 1\nevent: start\n")
 
 
@@ -300,7 +300,7 @@ def test_an_answer_that_is_over_is_followed_to_its_end_without_waiting() -> None
     answer.write([(TEXT, "a")])
     end(answer)
     page = Page()
-    page.take(b"".join(following(answer, Here(), Bell())))
+    page.take(b"".join(following(answer, Here(), ThreadWaker())))
     assert (page.texts["message"], page.end) == ("a", "done")
     assert answer.readers == set()
 
@@ -340,13 +340,13 @@ def test_news_break_the_silence() -> None:
     answer, presence = begun(), Direct([])
 
     class Late(Script):
-        def wait(self, timeout: float, pass_on: Callable[[], bool] | None = None) -> bool:
+        def wait(self, timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
             time.sleep(timeout)
             if not self.slept:
                 self.slept += 1
-                assert pass_on is not None
+                assert write_pending is not None
                 answer.log.append_piece(TEXT, "just in time")
-                assert pass_on()
+                assert write_pending()
             return False
 
     chunks = follow(follower(answer), presence, Late(answer, []), 0.02)
@@ -356,12 +356,12 @@ def test_news_break_the_silence() -> None:
 
 
 def test_silence_is_broken_by_a_comment_and_a_client_that_is_gone_ends_it() -> None:
-    answer, presence, bell = begun(), Here(), Bell()
+    answer, presence, bell = begun(), Here(), ThreadWaker()
     chunks = following(answer, presence, bell, heartbeat=0.01)
     assert [next(chunks) for _ in range(3)][1:] == [sse.KEEP_ALIVE] * 2
     assert answer.readers == {bell}
     presence.gone = True
-    bell.ring()
+    bell.wake()
     assert len(list(chunks)) <= 1  # The comment whose time had come.
     assert answer.readers == set()
 
@@ -369,7 +369,7 @@ def test_silence_is_broken_by_a_comment_and_a_client_that_is_gone_ends_it() -> N
 def test_a_reader_is_told_to_come_back_elsewhere_and_finds_the_rest_there() -> None:
     answer, leaving, page = begun(), threading.Event(), Page()
     feed = Follower(answer, 0, Granularity.TOKEN, leaving.is_set)
-    chunks = follow(feed, Here(), Bell(), 60)
+    chunks = follow(feed, Here(), ThreadWaker(), 60)
     wire = next(chunks)
     answer.write([(TEXT, "more")])
     leaving.set()
@@ -386,14 +386,14 @@ def test_a_reader_of_an_ended_answer_gets_its_end_also_when_the_worker_goes_down
     answer = begun()
     end(answer)
     feed = Follower(answer, 0, Granularity.TOKEN, lambda: True)
-    wire = b"".join(follow(feed, Here(), Bell(), 60))
+    wire = b"".join(follow(feed, Here(), ThreadWaker(), 60))
     assert b"event: done" in wire
     assert sse.COME_BACK not in wire
 
 
 def test_a_stream_that_is_closed_early_is_no_reader_any_more_and_the_time_is_noted() -> None:
     answer = begun()
-    chunks = following(answer, Here(), Bell())
+    chunks = following(answer, Here(), ThreadWaker())
     next(chunks)
     before = time.monotonic()
     chunks.close()  # type: ignore[attr-defined]
@@ -414,7 +414,7 @@ def test_readers_in_threads_get_everything_while_it_is_written_and_trimmed(
         try:
             while page.end is None:
                 feed = Follower(answer, page.cursor, granularity, lambda: False)
-                for count, chunk in enumerate(follow(feed, Here(), Bell(), 60)):
+                for count, chunk in enumerate(follow(feed, Here(), ThreadWaker(), 60)):
                     page.take(chunk.removeprefix(sse.RETRY))
                     if page.end or count > cut:
                         break
@@ -435,16 +435,16 @@ def test_readers_in_threads_get_everything_while_it_is_written_and_trimmed(
     assert faults == []
 
 
-class TestBell:
+class TestThreadWaker:
     def test_rung_while_nobody_sleeps_it_ends_the_next_sleep_once(self) -> None:
-        bell = Bell()
-        bell.ring()
-        bell.ring()
+        bell = ThreadWaker()
+        bell.wake()
+        bell.wake()
         assert bell.wait(0)
         assert not bell.wait(0)
 
     def test_it_wakes_a_sleeper_in_another_thread(self) -> None:
-        bell, woken = Bell(), threading.Event()
+        bell, woken = ThreadWaker(), threading.Event()
 
         def sleep() -> None:
             if bell.wait(60):
@@ -452,20 +452,20 @@ class TestBell:
 
         thread = threading.Thread(target=sleep)
         thread.start()
-        bell.ring()
+        bell.wake()
         thread.join(60)
         assert woken.is_set()
 
     def test_a_negative_time_is_no_wait(self) -> None:
-        assert not Bell().wait(-5)
+        assert not ThreadWaker().wait(-5)
 
     def test_many_threads_may_ring_at_once(self) -> None:
-        bell, faults = Bell(), []
+        bell, faults = ThreadWaker(), []
 
         def ring() -> None:
             try:
                 for _ in range(500):
-                    bell.ring()
+                    bell.wake()
             except Exception as error:
                 faults.append(error)
 

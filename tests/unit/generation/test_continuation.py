@@ -6,13 +6,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from chatapp.answers.answer import Answer, Pieces, Status
+from chatapp.answers.answer import Answer, Deltas, Status
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
 from chatapp.errors import UpstreamBusy, UpstreamCut
 from chatapp.generation.continuation import (
-    OVERLAP_LEAST,
-    OVERLAP_MOST,
+    MAX_OVERLAP_CHARS,
+    MIN_OVERLAP_CHARS,
     Continuation,
     Seam,
     interrupted,
@@ -23,7 +23,7 @@ from tests.support.hypothesis_settings import CUTS, FEW, MANY, SPEECH, TEXTS, pa
 TEXT, REASONING = EventType.TEXT, EventType.REASONING
 REPETITIVE = st.text("ab ", max_size=60)
 ANY = st.one_of(TEXTS, SPEECH, REPETITIVE)
-LONG = st.text(st.sampled_from("ab 中。😀"), min_size=OVERLAP_LEAST, max_size=OVERLAP_MOST)
+LONG = st.text(st.sampled_from("ab 中。😀"), min_size=MIN_OVERLAP_CHARS, max_size=MAX_OVERLAP_CHARS)
 
 
 def joined(before: str, continuation: str, cuts: list[int]) -> str:
@@ -63,9 +63,9 @@ class TestTheSeam:
     def test_keeps_what_repeats_less_than_that(
         self, before: str, after: str, cuts: list[int]
     ) -> None:
-        assume(overlap(before, after) < OVERLAP_LEAST)
+        assume(overlap(before, after) < MIN_OVERLAP_CHARS)
         assume(not (before and after.startswith(before)))
-        assume(not (before.startswith(after) and len(after) >= OVERLAP_LEAST))
+        assume(not (before.startswith(after) and len(after) >= MIN_OVERLAP_CHARS))
         assert joined(before, after, cuts) == after
 
     @MANY
@@ -78,7 +78,7 @@ class TestTheSeam:
         left_out = after[: len(after) - len(kept)]
         echoed = before.startswith(left_out)
         assert not left_out or echoed or before.endswith(left_out)
-        assert not left_out or left_out == before or len(left_out) >= OVERLAP_LEAST
+        assert not left_out or left_out == before or len(left_out) >= MIN_OVERLAP_CHARS
 
     @MANY
     @given(ANY, ANY, CUTS, CUTS)
@@ -88,7 +88,7 @@ class TestTheSeam:
         assert joined(before, after, cuts) == joined(before, after, others)
 
     @FEW
-    @given(st.integers(OVERLAP_LEAST, OVERLAP_MOST), st.integers(1, 500), CUTS)
+    @given(st.integers(MIN_OVERLAP_CHARS, MAX_OVERLAP_CHARS), st.integers(1, 500), CUTS)
     def test_finds_an_overlap_of_any_length_up_to_the_most(
         self, size: int, more: int, cuts: list[int]
     ) -> None:
@@ -119,7 +119,7 @@ class FakeStream:
         self.closed = False
 
     def copy(
-        self, write: Callable[[Pieces], bool], ended: Callable[[Exception | None], None]
+        self, write: Callable[[Deltas], bool], ended: Callable[[Exception | None], None]
     ) -> None:
         for group in self.groups:
             if not write(group):

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 import pytest
 
-from chatapp.answers.answer import Pieces
+from chatapp.answers.answer import Deltas
 from chatapp.answers.events import EventType
 from chatapp.errors import ChatAppError, InternalError, QuotaUsed, Refused, StopAnswer
 from chatapp.generation.hooks import AnswerInfo, AnswerRequest, AnswerResult, Hooks
@@ -27,7 +27,7 @@ class Written:
         self.pieces: list[tuple[EventType, str]] = []
         self.room = room
 
-    def __call__(self, pieces: Pieces) -> bool:
+    def __call__(self, pieces: Deltas) -> bool:
         for piece in pieces:
             self.pieces.append(piece)
             if len(self.pieces) >= self.room:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import TimestampSigner
 
-from chatapp.identity.tickets import TICKET_MOST, Tickets
+from chatapp.identity.tickets import MAX_TICKET_CHARS, Tickets
 from chatapp.identity.visitor_cookie import Visitors
 from tests.support.hypothesis_settings import FEW, MANY, TEXTS
 
@@ -95,9 +95,9 @@ def test_nothing_of_a_text_that_is_too_long_is_computed(monkeypatch: pytest.Monk
         raise AssertionError("it was looked at")
 
     monkeypatch.setattr("itsdangerous.signer.Signer.unsign", never)
-    assert TICKETS.read("a" * (TICKET_MOST + 1), "a") is None
+    assert TICKETS.read("a" * (MAX_TICKET_CHARS + 1), "a") is None
     with pytest.raises(AssertionError):
-        TICKETS.read("a" * TICKET_MOST, "a")
+        TICKETS.read("a" * MAX_TICKET_CHARS, "a")
 
 
 def test_an_owner_whose_name_does_not_fit_is_told_when_the_ticket_is_issued() -> None:

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.errors import InvalidRequest
-from chatapp.eventlog import MemoryEventLog, Post
-from chatapp.eventlog.base import before_first_post
+from chatapp.eventlog import MemoryEventLog, PendingMessage
+from chatapp.eventlog.base import before_first_message
 from chatapp.replication.pubsub import PushChannel, PushReader
-from chatapp.runtime.wakers import Bell
+from chatapp.runtime.wakers import ThreadWaker
 from chatapp.settings import Settings
 from chatapp.upstream.sse_decoder import Decoder, Message
 from tests.support.hypothesis_settings import FEW
@@ -24,7 +24,7 @@ def channel_of(log: Any, **options: Any) -> PushChannel:
     made = PushChannel(Settings(push_max_bytes=1024, **options), log, nothing)
     made._background.wake = lambda: None  # type: ignore[method-assign]
 
-    def post(each: Post) -> None:
+    def post(each: PendingMessage) -> None:
         log.write("me", [], [], [each])
         made.wake()
 
@@ -101,14 +101,14 @@ def test_a_cursor_that_was_never_given_or_is_too_long_does_no_harm(channel: Push
 
 def test_a_page_that_comes_from_a_quicker_worker_gets_nothing_twice(log: MemoryEventLog) -> None:
     """The worker that it comes to has readers, and has not looked for news since."""
-    quick, slow = channel_of(log), channel_of(log)
-    pages = [PushReader(each, "me", None) for each in (quick, slow)]
-    pages[1].enter(Bell())
-    quick.publish("a", 1)
-    quick.publish("b", 2)
+    as_fast_send_socket, slow = channel_of(log), channel_of(log)
+    pages = [PushReader(each, "me", None) for each in (as_fast_send_socket, slow)]
+    pages[1].enter(ThreadWaker())
+    as_fast_send_socket.publish("a", 1)
+    as_fast_send_socket.publish("b", 2)
     cursor = read(pages[0])[-1].id
     assert Decoder().feed(PushReader(slow, "me", cursor).read()) == []
-    quick.publish("c", 3)
+    as_fast_send_socket.publish("c", 3)
     assert [m.event for m in read(PushReader(slow, "me", cursor))] == ["c"]
 
 
@@ -129,7 +129,7 @@ def test_the_first_page_in_a_long_time_begins_with_what_comes(
     channel = channel_of(log, push_kept=10)
     PushReader(channel, "me", None)
     for _ in range(3):
-        log.write("there", [], [], [Post(None, "old", b"1")] * 1100)
+        log.write("there", [], [], [PendingMessage(None, "old", b"1")] * 1100)
     reader = PushReader(channel, "me", None)
     channel.publish("new", 1)
     assert [m.event for m in read(reader)] == ["new"]
@@ -158,7 +158,7 @@ def test_an_event_log_that_was_emptied_goes_on_above_all_that_pages_have_seen() 
     (message,) = read(reader)
     emptied = channel_of(MemoryEventLog())
     again = PushReader(emptied, "me", message.id)
-    poll(lambda: before_first_post() > int(message.id))
+    poll(lambda: before_first_message() > int(message.id))
     emptied.publish("b", 2)
     assert [m.event for m in read(again)] == ["b"]
 
@@ -213,17 +213,17 @@ def test_data_that_is_too_large_or_no_json_is_refused_and_nothing_is_published(
 
 
 def test_publishing_and_leaving_wake_every_reader(channel: PushChannel) -> None:
-    bells = [Bell() for _ in range(3)]
+    bells = [ThreadWaker() for _ in range(3)]
     readers = [PushReader(channel, "me", None) for _ in bells]
     for reader, bell in zip(readers, bells, strict=True):
         reader.enter(bell)
     channel.publish("a", 1)
     channel._poll()
     assert all(bell.wait(0) for bell in bells)
-    assert not readers[0].leaving()
-    channel.leave()
+    assert not readers[0].draining()
+    channel.drain()
     assert all(bell.wait(0) for bell in bells)
-    assert readers[0].leaving()
+    assert readers[0].draining()
     readers[0].exit(bells[0])
     channel.publish("b", 1)
     channel._poll()
@@ -253,9 +253,9 @@ def test_pages_are_served_by_themselves_and_the_poll_ends_with_the_last_of_them(
     log: MemoryEventLog,
 ) -> None:
     made = PushChannel(Settings(poll_interval=0.01), log, nothing)
-    bell, reader = Bell(), PushReader(made, "me", None)
+    bell, reader = ThreadWaker(), PushReader(made, "me", None)
     reader.enter(bell)
-    log.write("there", [], [], [Post("me", "a", b"1")])
+    log.write("there", [], [], [PendingMessage("me", "a", b"1")])
     poll(lambda: bell.wait(0.01))
     assert [m.event for m in Decoder().feed(reader.read())] == ["a"]
     reader.exit(bell)

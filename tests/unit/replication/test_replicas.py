@@ -14,9 +14,9 @@ from chatapp.delivery.follower import Follower
 from chatapp.errors import CODES, InvalidRequest, StorageUnavailable, UpstreamBusy
 from chatapp.eventlog import MemoryEventLog, Segment
 from chatapp.replication import replicas as module
-from chatapp.replication.replicas import Mirrors
+from chatapp.replication.replicas import Replicas
 from chatapp.replication.segments import record_of
-from chatapp.runtime.wakers import Bell
+from chatapp.runtime.wakers import ThreadWaker
 from chatapp.settings import Settings
 from chatapp.upstream.sse_decoder import Decoder, Message
 from tests.support.hypothesis_settings import FEW, SPEECH
@@ -40,9 +40,9 @@ class Elsewhere:
 
     def __init__(self, log: Any, **options: Any) -> None:
         self.log = FlakyLog(log)
-        self.mirrors = Mirrors(self.log, Settings(**options))  # type: ignore[arg-type]
-        self.mirrors._background.wake = nothing  # type: ignore[method-assign]
-        self.poll = self.mirrors._poll
+        self.replicas = Replicas(self.log, Settings(**options))  # type: ignore[arg-type]
+        self.replicas._background.wake = nothing  # type: ignore[method-assign]
+        self.poll = self.replicas._poll
 
 
 def follower(
@@ -61,12 +61,12 @@ def event_of(message: Message) -> Event:
 
 def watched(log: MemoryEventLog, max_bytes: int = 1 << 20) -> tuple[Desk, Answer]:
     desk, answer = Desk(log), begun(max_bytes)
-    desk.journal.watch(answer, claimed=False)
+    desk.replicator.watch(answer, claimed=False)
     desk.flush()
     return desk, answer
 
 
-PIECES = st.lists(
+DELTAS = st.lists(
     st.tuples(st.sampled_from([TEXT, TEXT, REASONING]), SPEECH.filter(bool), st.booleans()),
     max_size=20,
 )
@@ -74,7 +74,7 @@ PIECES = st.lists(
 
 class TestAMirror:
     @FEW
-    @given(PIECES, st.sampled_from(list(Granularity)), st.integers(0, 20))
+    @given(DELTAS, st.sampled_from(list(Granularity)), st.integers(0, 20))
     def test_gives_its_readers_the_same_bytes_as_the_writer_gives_its_own(
         self,
         pieces: list[tuple[EventType, str, bool]],
@@ -92,28 +92,28 @@ class TestAMirror:
             if flush:
                 desk.flush()
             if number == enters_at:
-                its = follower(there.mirrors.find(answer.id), granularity)
+                its = follower(there.replicas.find(answer.id), granularity)
             expected += mine.read()
             there.poll()
             got += its.read() if its else b""
         end(answer)
         desk.flush()
         expected += mine.read()
-        its = its or follower(there.mirrors.find(answer.id), granularity)
+        its = its or follower(there.replicas.find(answer.id), granularity)
         there.poll()
         got += its.read()
         assert got == expected
         assert its.over
 
     @FEW
-    @given(PIECES, st.integers(200, 1000))
+    @given(DELTAS, st.integers(200, 1000))
     def test_ends_with_the_whole_text_where_the_writer_lost_events_before_they_were_flushed(
         self, pieces: list[tuple[EventType, str, bool]], most: int
     ) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log, max_bytes=most)
         there = Elsewhere(log)
-        mirror = there.mirrors.find(answer.id)
+        mirror = there.replicas.find(answer.id)
         its = follower(mirror)
         wire = its.read()
         for kind, text, flush in pieces:
@@ -140,7 +140,7 @@ class TestAMirror:
         log = MemoryEventLog()
         desk, answer = watched(log, max_bytes=300)
         there = Elsewhere(log)
-        its = follower(there.mirrors.find(answer.id))
+        its = follower(there.replicas.find(answer.id))
         its.read()
         write(answer, *(f"{number} " for number in range(50)))
         desk.flush()
@@ -154,10 +154,10 @@ class TestAMirror:
         log = MemoryEventLog()
         flaky = FlakyLog(log)
         desk, answer = Desk(flaky), begun(max_bytes=300)
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
         there = Elsewhere(log)
-        mirror = there.mirrors.find(answer.id)
+        mirror = there.replicas.find(answer.id)
         write(answer, "one ")
         flaky.faults = [outcome]
         desk.flush()
@@ -171,9 +171,9 @@ class TestAMirror:
         log = MemoryEventLog()
         desk, answer = watched(log)
         there = Elsewhere(log)
-        mirror = there.mirrors.find(answer.id)
+        mirror = there.replicas.find(answer.id)
         assert (mirror.owner, mirror.model, mirror.conversation_id) == ("me", "model", "talk")
-        assert mirror.settled.is_set()
+        assert mirror.accepted_or_refused.is_set()
         assert mirror.running
         assert abs((mirror.created_at - answer.created_at).total_seconds()) < 0.001
         answer.usage, answer.usage_source = {"total_tokens": 3}, "provider"
@@ -195,7 +195,7 @@ class TestAMirror:
         answer.error = CODES[code]("What happened.")
         end(answer, Status.FAILED)
         desk.finish()
-        mirror = Elsewhere(log).mirrors.find(answer.id)
+        mirror = Elsewhere(log).replicas.find(answer.id)
         assert mirror.status is Status.FAILED
         assert type(mirror.error) is CODES[code]
         assert mirror.error.fields() == answer.error.fields()
@@ -204,8 +204,8 @@ class TestAMirror:
     def test_wakes_its_readers(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
-        there, bell = Elsewhere(log), Bell()
-        follower(there.mirrors.find(answer.id)).enter(bell)
+        there, bell = Elsewhere(log), ThreadWaker()
+        follower(there.replicas.find(answer.id)).enter(bell)
         write(answer, "news")
         desk.flush()
         there.poll()
@@ -222,7 +222,7 @@ class TestAMirror:
         there = Elsewhere(log)
         read = log.read
         monkeypatch.setattr(log, "read", lambda cursors: read(cursors, 200))
-        assert events(there.mirrors.find(answer.id)) == events(answer)
+        assert events(there.replicas.find(answer.id)) == events(answer)
         assert there.log.calls.count("read") > 3
 
     def test_of_a_huge_answer_is_trimmed_like_any_log(self) -> None:
@@ -231,7 +231,7 @@ class TestAMirror:
         write(answer, *(f"{number} " for number in range(500)))
         end(answer)
         desk.finish()
-        mirror = Elsewhere(log, log_max_bytes=2000).mirrors.find(answer.id)
+        mirror = Elsewhere(log, log_max_bytes=2000).replicas.find(answer.id)
         assert mirror.log.text() == answer.log.text()
         assert mirror.log.size < 2000 + 4 * 500
         assert messages(follower(mirror).read())[1].event == "snapshot"
@@ -239,13 +239,13 @@ class TestAMirror:
 
 class TestFinding:
     def test_an_answer_that_nobody_knows_finds_none(self) -> None:
-        assert Elsewhere(MemoryEventLog()).mirrors.find("unknown") is None
+        assert Elsewhere(MemoryEventLog()).replicas.find("unknown") is None
 
     def test_an_answer_that_never_began_finds_none(self) -> None:
         log, answer = MemoryEventLog(), begun()
         log.claim(record_of(answer, "here"))
         log.refuse(answer.id, 1, b"{}")
-        assert Elsewhere(log).mirrors.find(answer.id) is None
+        assert Elsewhere(log).replicas.find(answer.id) is None
 
     def test_twice_is_the_same_mirror_also_by_many_threads(self) -> None:
         log = MemoryEventLog()
@@ -255,7 +255,7 @@ class TestFinding:
 
         def find() -> None:
             start.wait()
-            found.append(there.mirrors.find(answer.id))
+            found.append(there.replicas.find(answer.id))
 
         threads = [threading.Thread(target=find) for _ in range(8)]
         for thread in threads:
@@ -264,7 +264,7 @@ class TestFinding:
             thread.join(30)
         assert len(found) == 8
         assert len({id(mirror) for mirror in found}) == 1
-        assert found[0] is there.mirrors.find(answer.id)
+        assert found[0] is there.replicas.find(answer.id)
 
     def test_says_when_the_event_log_is_away(self) -> None:
         log = MemoryEventLog()
@@ -272,9 +272,9 @@ class TestFinding:
         there = Elsewhere(log)
         there.log.away = True
         with pytest.raises(StorageUnavailable):
-            there.mirrors.find(answer.id)
+            there.replicas.find(answer.id)
         there.log.away = False
-        assert there.mirrors.find(answer.id)
+        assert there.replicas.find(answer.id)
 
 
 class TestPolling:
@@ -283,20 +283,20 @@ class TestPolling:
         desk = Desk(log)
         answers = [begun() for _ in range(5)]
         for answer in answers:
-            desk.journal.watch(answer, claimed=False)
+            desk.replicator.watch(answer, claimed=False)
         desk.flush()
         there = Elsewhere(log)
         for answer in answers:
             for _ in range(20):
-                follower(there.mirrors.find(answer.id)).enter(Bell())
+                follower(there.replicas.find(answer.id)).enter(ThreadWaker())
         for answer in answers:
             write(answer, "news")
         desk.flush()
         there.log.calls.clear()
         there.poll()
         assert there.log.calls == ["read"]
-        assert there.mirrors.readers == 100
-        texts = [there.mirrors.find(answer.id).log.text() for answer in answers]
+        assert there.replicas.readers == 100
+        texts = [there.replicas.find(answer.id).log.text() for answer in answers]
         assert texts == ["news"] * 5
 
     def test_what_is_over_is_neither_kept_nor_read_again(self) -> None:
@@ -305,39 +305,39 @@ class TestPolling:
         end(answer)
         desk.finish()
         there = Elsewhere(log, poll_interval=0.05)
-        assert not there.mirrors.find(answer.id).running
+        assert not there.replicas.find(answer.id).running
         there.log.calls.clear()
         assert there.poll() is None
-        assert (there.log.calls, len(there.mirrors)) == ([], 0)
+        assert (there.log.calls, len(there.replicas)) == ([], 0)
 
     def test_without_mirrors_there_is_no_polling(self, monkeypatch: pytest.MonkeyPatch) -> None:
         log = MemoryEventLog()
         _desk, answer = watched(log)
         there = Elsewhere(log, poll_interval=0.05)
-        there.mirrors.find(answer.id)
+        there.replicas.find(answer.id)
         assert there.poll() == 0.05
         monkeypatch.setattr(module, "UNREAD_KEPT", -1.0)
         assert there.poll() is None
-        assert len(there.mirrors) == 0
+        assert len(there.replicas) == 0
 
     def test_a_mirror_without_readers_is_dropped_after_a_while_and_found_again(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
-        there, bell = Elsewhere(log), Bell()
-        first = there.mirrors.find(answer.id)
+        there, bell = Elsewhere(log), ThreadWaker()
+        first = there.replicas.find(answer.id)
         page = follower(first)
         page.enter(bell)
         monkeypatch.setattr(module, "UNREAD_KEPT", -1.0)
         there.poll()
-        assert len(there.mirrors) == 1
+        assert len(there.replicas) == 1
         page.exit(bell)
         there.poll()
-        assert (len(there.mirrors), first.moved) == (0, False)
+        assert (len(there.replicas), first.moved) == (0, False)
         write(answer, "meanwhile")
         desk.flush()
-        again = there.mirrors.find(answer.id)
+        again = there.replicas.find(answer.id)
         assert again is not first
         assert again.log.text() == "meanwhile"
 
@@ -346,29 +346,29 @@ class TestPolling:
         log = MemoryEventLog()
         _, answer = watched(log)
         there = Elsewhere(log)
-        mirror = there.mirrors.find(answer.id)
+        mirror = there.replicas.find(answer.id)
         mirror.unread_since -= 3600
-        assert there.mirrors.find(answer.id) is mirror
+        assert there.replicas.find(answer.id) is mirror
         there.poll()
-        assert len(there.mirrors) == 1
+        assert len(there.replicas) == 1
 
     def test_an_answer_that_is_gone_from_the_event_log_sends_its_readers_away(self) -> None:
         log = MemoryEventLog()
         _, answer = watched(log)
-        there, bell = Elsewhere(log), Bell()
-        page = follower(there.mirrors.find(answer.id))
+        there, bell = Elsewhere(log), ThreadWaker()
+        page = follower(there.replicas.find(answer.id))
         page.enter(bell)
         log.discard([answer.id])
         there.poll()
-        assert page.leaving()
+        assert page.draining()
         assert bell.wait(0)
-        assert there.mirrors.find(answer.id) is None
+        assert there.replicas.find(answer.id) is None
 
     def test_an_event_log_that_is_away_leaves_the_mirrors_as_they_are(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
         there = Elsewhere(log)
-        mirror = there.mirrors.find(answer.id)
+        mirror = there.replicas.find(answer.id)
         there.log.away = True
         with pytest.raises(StorageUnavailable):
             there.poll()
@@ -381,21 +381,21 @@ class TestPolling:
     def test_leaving_and_dropping_tell_the_readers_to_come_back(self) -> None:
         log = MemoryEventLog()
         (_, one), (_, two) = watched(log), watched(log)
-        there, bells = Elsewhere(log), [Bell(), Bell()]
-        pages = [follower(there.mirrors.find(answer.id)) for answer in (one, two)]
+        there, bells = Elsewhere(log), [ThreadWaker(), ThreadWaker()]
+        pages = [follower(there.replicas.find(answer.id)) for answer in (one, two)]
         for page, bell in zip(pages, bells, strict=True):
             page.enter(bell)
-        there.mirrors.drop(one.id)
-        assert [page.leaving() for page in pages] == [True, False]
-        there.mirrors.leave()
-        assert all(page.leaving() for page in pages)
+        there.replicas.drop(one.id)
+        assert [page.draining() for page in pages] == [True, False]
+        there.replicas.drain()
+        assert all(page.draining() for page in pages)
         assert all(bell.wait(0) for bell in bells)
-        assert len(there.mirrors) == 0
+        assert len(there.replicas) == 0
 
     def test_it_reads_along_by_itself(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
-        mirrors = Mirrors(log, Settings(poll_interval=0.01))
+        mirrors = Replicas(log, Settings(poll_interval=0.01))
         mirror = mirrors.find(answer.id)
         write(answer, "text")
         end(answer)
@@ -413,12 +413,12 @@ class TestTakingOver:
         desk.flush()
         log.take(answer.id, 1, "there")
         record = log.find(answer.id)
-        loaded = Elsewhere(log).mirrors.load(record)
+        loaded = Elsewhere(log).replicas.load(record)
         assert (loaded.epoch, loaded.accepted, loaded.log.last) == (2, True, answer.log.last)
         loaded.resume()
         loaded.move(Status.STREAMING)
         taken = Desk(log, "there")
-        taken.journal.watch(loaded, claimed=True, cursor=loaded.log.last)
+        taken.replicator.watch(loaded, claimed=True, cursor=loaded.log.last)
         write(loaded, "ence.")
         end(loaded)
         taken.finish()
@@ -429,7 +429,7 @@ class TestTakingOver:
         _, answer = watched(log)
         record = log.find(answer.id)
         log.discard([answer.id])
-        assert Elsewhere(log).mirrors.load(record) is None
+        assert Elsewhere(log).replicas.load(record) is None
 
 
 def test_a_segment_that_was_seen_already_adds_nothing() -> None:

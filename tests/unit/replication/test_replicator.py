@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from chatapp.answers.answer import Status
 from chatapp.answers.events import EventType
-from chatapp.answers.registry import Answers
+from chatapp.answers.registry import AnswerRegistry
 from chatapp.answers.sse import decode_frames
 from chatapp.errors import StorageUnavailable
-from chatapp.eventlog import MemoryEventLog, Post
+from chatapp.eventlog import MemoryEventLog, PendingMessage
 from chatapp.replication import replicator as module
 from chatapp.replication import segments as segments_module
-from chatapp.replication.segments import news, record_of
+from chatapp.replication.segments import new_segments, record_of
 from chatapp.settings import Settings
 from tests.support.hypothesis_settings import FEW, TEXTS
 from tests.support.replication import FAULTS, Desk, FlakyLog, begun, copy_of, end, events, write
@@ -26,7 +26,7 @@ class TestOneAnswer:
     def test_gets_there_event_by_event_with_its_status(self) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         write(answer, "Hello ", "world.")
         desk.flush()
         assert log.find(answer.id).status == "streaming"
@@ -39,20 +39,20 @@ class TestOneAnswer:
         desk.flush()
         assert events(copy_of(log, answer)) == events(answer)
         assert log.find(answer.id).status == "done"
-        assert desk.journal.behind == 0
+        assert desk.replicator.behind == 0
 
     def test_that_waits_for_its_upstream_is_known_as_pending(self) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
         answer.status, answer.accepted = Status.PENDING, False
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
         assert (log.find(answer.id).status, log.find(answer.id).last_event) == ("pending", 1)
 
     def test_that_is_taken_over_goes_on_where_the_event_log_ends(self) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         write(answer, "first ")
         desk.flush()
         assert log.take(answer.id, 1, "there")
@@ -61,7 +61,7 @@ class TestOneAnswer:
         taken.epoch = 2
         taken.resume()
         taken.move(Status.STREAMING)
-        there.journal.watch(taken, claimed=True, cursor=taken.log.last)
+        there.replicator.watch(taken, claimed=True, cursor=taken.log.last)
         write(taken, "second.")
         end(taken)
         there.flush()
@@ -71,12 +71,12 @@ class TestOneAnswer:
     def test_that_is_forgotten_is_removed_and_nothing_more_is_written(self) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
-        desk.journal.forget(answer)
+        desk.replicator.forget(answer)
         write(answer, "late")
         desk.flush()
-        assert (log.find(answer.id), desk.journal.behind) == (None, 0)
+        assert (log.find(answer.id), desk.replicator.behind) == (None, 0)
 
     @pytest.mark.parametrize("fault", ["before", "after"])
     def test_that_is_forgotten_while_nobody_knows_whether_it_was_claimed_leaves_nothing(
@@ -84,9 +84,9 @@ class TestOneAnswer:
     ) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(FlakyLog(log, [fault])), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
-        desk.journal.forget(answer)
+        desk.replicator.forget(answer)
         desk.flush()
         assert log.find(answer.id) is None
 
@@ -97,11 +97,11 @@ class TestOneAnswer:
 
         class Forgetting(FlakyLog):
             def add(self, records: Any) -> None:
-                desk.journal.forget(answer)
+                desk.replicator.forget(answer)
                 log.add(records)
 
-        desk.journal._log = Forgetting(log)
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator._log = Forgetting(log)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
         desk.flush()
         assert log.find(answer.id) is None
@@ -109,20 +109,20 @@ class TestOneAnswer:
     def test_that_is_dropped_stays_as_far_as_it_was_written(self) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
-        desk.journal.drop(answer)
+        desk.replicator.drop(answer)
         write(answer, "late")
         end(answer)
         desk.flush()
-        assert (log.find(answer.id).last_event, desk.journal.behind) == (1, 0)
+        assert (log.find(answer.id).last_event, desk.replicator.behind) == (1, 0)
 
     def test_is_not_ended_before_it_is_known_whether_it_began(self) -> None:
         """What the upstream refuses at once never was, and its key is free."""
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
         answer.provisional = True
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         end(answer, Status.FAILED)
         desk.flush()
         assert log.find(answer.id).status == "pending"
@@ -134,7 +134,7 @@ class TestOneAnswer:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun(key="k")
         log.claim(record_of(answer, "here"))
-        desk.journal.watch(answer, claimed=True)
+        desk.replicator.watch(answer, claimed=True)
         log.refuse(answer.id, 1, b"{}")
         end(answer, Status.FAILED)
         desk.finish()
@@ -146,13 +146,13 @@ class TestAnAnswerOfAnotherWorker:
         log = MemoryEventLog()
         desk, answer, other = Desk(log), begun(), begun()
         for each in (answer, other):
-            desk.journal.watch(each, claimed=False)
+            desk.replicator.watch(each, claimed=False)
         desk.flush()
         assert log.take(answer.id, 1, "there")
         write(answer, "late")
         write(other, "in time")
         desk.flush()
-        assert (desk.lost, desk.journal.behind) == ([answer], 1)
+        assert (desk.lost, desk.replicator.behind) == ([answer], 1)
         assert copy_of(log, answer).log.text() == ""
         assert copy_of(log, other).log.text() == "in time"
 
@@ -161,12 +161,12 @@ class TestAnAnswerOfAnotherWorker:
     ) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
         log.take(answer.id, 1, "there")
         write(answer, "late")
         monkeypatch.setattr(module, "CONFIRMED_FOR", -1.0)
-        desk.journal.confirm(answer)
+        desk.replicator.confirm(answer)
         assert desk.lost == [answer]
 
     def test_is_reported_also_where_the_event_log_goes_away_just_then(self) -> None:
@@ -174,7 +174,7 @@ class TestAnAnswerOfAnotherWorker:
         flaky = FlakyLog(log)
         desk, first, second = Desk(flaky), begun(), begun()
         for each in (first, second):
-            desk.journal.watch(each, claimed=False)
+            desk.replicator.watch(each, claimed=False)
         desk.flush()
         for each in (first, second):
             log.take(each.id, 1, "there")
@@ -191,7 +191,7 @@ class TestAStop:
         log = MemoryEventLog()
         desk, answer, other = Desk(log), begun(), begun()
         for each in (answer, other):
-            desk.journal.watch(each, claimed=False)
+            desk.replicator.watch(each, claimed=False)
         desk.flush()
         log.request_stop(answer.id)
         desk.flush()
@@ -204,12 +204,12 @@ class TestAStop:
         monkeypatch.setattr(module, "CONFIRMED_FOR", -1.0)
         log = MemoryEventLog()
         desk = Desk(log)
-        answers = Answers(Settings(), desk.journal.confirm)
+        answers = AnswerRegistry(Settings(), desk.replicator.confirm)
         desk.on_stop = answers.stop
         answer = answers.create("me")
         answers.adopt(answer)
         answer.log.append(EventType.START, answer.start_event().data)
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
         log.request_stop(answer.id)
         flusher = threading.Thread(target=desk.flush, daemon=True)
@@ -228,7 +228,7 @@ class TestPublications:
         log = MemoryEventLog()
         desk = Desk(FlakyLog(log, faults))
         for number in range(count):
-            desk.journal.post(Post(None, "e", b"%d" % number))
+            desk.replicator.post(PendingMessage(None, "e", b"%d" % number))
             desk.flush()
         desk.finish()
         data = [int(each.data) for each in log.published(0)]
@@ -240,11 +240,11 @@ class TestPublications:
     def test_are_bounded_while_the_event_log_is_away_and_the_latest_stay(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(module, "POSTS_MOST", 3)
+        monkeypatch.setattr(module, "MAX_PENDING_MESSAGES", 3)
         log = MemoryEventLog()
         desk = Desk(log)
         for number in range(5):
-            desk.journal.post(Post(None, "e", b"%d" % number))
+            desk.replicator.post(PendingMessage(None, "e", b"%d" % number))
         desk.flush()
         assert [each.data for each in log.published(0)] == [b"2", b"3", b"4"]
         assert "dropped" in caplog.text
@@ -252,7 +252,7 @@ class TestPublications:
     def test_that_come_during_a_flush_are_not_lost_though_there_are_too_many(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "POSTS_MOST", 2)
+        monkeypatch.setattr(module, "MAX_PENDING_MESSAGES", 2)
         log = MemoryEventLog()
         desk = Desk(log)
 
@@ -261,12 +261,12 @@ class TestPublications:
                 written = log.write(*args)
                 if not self.calls:
                     self.calls.append("write")
-                    desk.journal.post(Post(None, "e", b"late"))
+                    desk.replicator.post(PendingMessage(None, "e", b"late"))
                 return written
 
-        desk.journal._log = Posting(log)
+        desk.replicator._log = Posting(log)
         for _ in range(2):
-            desk.journal.post(Post(None, "e", b"early"))
+            desk.replicator.post(PendingMessage(None, "e", b"early"))
         desk.flush()
         desk.flush()
         assert [each.data for each in log.published(0)] == [b"early", b"early", b"late"]
@@ -279,8 +279,8 @@ class TestSegments:
         answer = begun()
         write(answer, *texts)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(segments_module, "SEGMENT_MOST", most)
-            segments = news(answer, 0)
+            patch.setattr(segments_module, "MAX_SEGMENT_BYTES", most)
+            segments = new_segments(answer, 0)
         assert b"".join(segment.wire for segment in segments) == answer.log.read(0)[0]
         at = 0
         for segment in segments:
@@ -295,12 +295,12 @@ class TestSegments:
     def test_of_nothing_new_are_none(self) -> None:
         answer = begun()
         write(answer, "text")
-        assert news(answer, answer.log.last) == []
+        assert new_segments(answer, answer.log.last) == []
 
     def test_of_an_answer_that_was_trimmed_begin_with_a_snapshot_alone(self) -> None:
         answer = begun(max_bytes=300)
         write(answer, *(f"{number} " for number in range(50)))
-        snapshot, *rest = news(answer, 1)
+        snapshot, *rest = new_segments(answer, 1)
         (event,) = decode_frames(snapshot.wire, snapshot.first)
         assert event.type is EventType.SNAPSHOT
         assert event.fields()["text"] == answer.log.text()
@@ -310,7 +310,7 @@ class TestSegments:
         answer = begun(max_bytes=300)
         write(answer, *(f"{number} " for number in range(50)))
         end(answer)
-        snapshot, last = news(answer, 1)
+        snapshot, last = new_segments(answer, 1)
         final = answer.log.last
         assert (snapshot.last, last.first, last.last) == (final - 1, final, final)
         assert decode_frames(last.wire, last.first)[0].type is EventType.DONE
@@ -318,17 +318,17 @@ class TestSegments:
     def test_more_than_a_batch_is_written_by_several_flushes_at_once(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "BATCH_MOST", 1000)
+        monkeypatch.setattr(module, "MAX_BATCH_BYTES", 1000)
         log = MemoryEventLog()
         desk, answers = Desk(log), [begun() for _ in range(10)]
         for answer in answers:
-            desk.journal.watch(answer, claimed=False)
+            desk.replicator.watch(answer, claimed=False)
             write(answer, "x" * 800)
             end(answer)
-        assert desk.journal.flush() == 0.0
-        assert 0 < desk.journal.behind < 10
-        desk.journal.close(30)
-        assert desk.journal.behind == 0
+        assert desk.replicator.flush() == 0.0
+        assert 0 < desk.replicator.behind < 10
+        desk.replicator.close(30)
+        assert desk.replicator.behind == 0
         for answer in answers:
             assert events(copy_of(log, answer)) == events(answer)
 
@@ -348,24 +348,24 @@ class TestWhen:
         flaky = FlakyLog(MemoryEventLog())
         desk, answers = Desk(flaky), [begun() for _ in range(3)]
         for answer in answers:
-            desk.journal.watch(answer, claimed=False)
-            wait = desk.journal._work()
+            desk.replicator.watch(answer, claimed=False)
+            wait = desk.replicator._work()
             assert flaky.calls == []
             assert wait is not None
             clock.now += wait / 2
         clock.now += module.GATHERED_FOR
-        desk.journal._work()
+        desk.replicator._work()
         assert flaky.calls == ["add", "write"]
         assert all(flaky.find(answer.id).status == "streaming" for answer in answers)
         for answer in answers:
             end(answer)
         flaky.calls.clear()
-        desk.journal._work()
+        desk.replicator._work()
         assert flaky.calls == []
         clock.now += module.GATHERED_FOR
-        assert desk.journal._work() is None
+        assert desk.replicator._work() is None
         assert flaky.calls == ["write"]
-        assert desk.journal.behind == 0
+        assert desk.replicator.behind == 0
 
     def test_text_is_written_once_an_interval_also_after_an_idle_time(
         self, clock: SimpleNamespace
@@ -374,11 +374,11 @@ class TestWhen:
         desk = Desk(flaky)
         for _ in range(2):
             answer = begun()
-            desk.journal.watch(answer, claimed=False)
+            desk.replicator.watch(answer, claimed=False)
             began = clock.now
             while clock.now < began + 2.0:
                 write(answer, "text ")
-                clock.now += desk.journal._work() or 0.0
+                clock.now += desk.replicator._work() or 0.0
             assert 9 <= flaky.calls.count("write") <= 12
             assert flaky.calls.count("add") == 1
             end(answer)
@@ -390,10 +390,10 @@ class TestWhen:
 def test_a_journal_that_is_closed_has_written_everything_also_without_a_flush_before() -> None:
     log = MemoryEventLog()
     desk, answer = Desk(log), begun()
-    desk.journal.watch(answer, claimed=False)
+    desk.replicator.watch(answer, claimed=False)
     write(answer, "text")
     end(answer)
-    desk.journal.close(30)
+    desk.replicator.close(30)
     assert events(copy_of(log, answer)) == events(answer)
 
 
@@ -401,8 +401,8 @@ def test_closing_while_the_event_log_is_away_ends_and_raises_nothing() -> None:
     flaky = FlakyLog(MemoryEventLog())
     flaky.away = True
     desk, answer = Desk(flaky), begun()
-    desk.journal.watch(answer, claimed=False)
-    desk.journal.close(30)
-    assert desk.journal.behind == 1
+    desk.replicator.watch(answer, claimed=False)
+    desk.replicator.close(30)
+    assert desk.replicator.behind == 1
     with pytest.raises(StorageUnavailable):
-        desk.journal.flush()
+        desk.replicator.flush()

@@ -11,7 +11,7 @@ from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
 from chatapp.eventlog import MemoryEventLog
 from chatapp.replication.replicas import absorb
-from chatapp.replication.replicator import Journal
+from chatapp.replication.replicator import Replicator
 from chatapp.replication.segments import record_of
 from tests.support.hypothesis_settings import FEW, MANY, TEXTS
 from tests.support.replication import (
@@ -54,7 +54,7 @@ class TestAFlakyEventLog:
     ) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(FlakyLog(log, faults)), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         play(answer, desk, steps)
         end(answer)
         desk.finish()
@@ -69,7 +69,7 @@ class TestAFlakyEventLog:
     ) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(FlakyLog(log, faults)), begun(max_bytes=most)
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         play(answer, desk, steps)
         end(answer)
         desk.finish()
@@ -96,7 +96,7 @@ class TestAFlakyEventLog:
                 absorb(reader, new)
                 assert reader.log.last > before
 
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         for step in steps:
             play(answer, desk, [step])
             look()
@@ -115,7 +115,7 @@ class TestAFlakyEventLog:
         desk = Desk(FlakyLog(log, faults))
         answers = [begun() for _ in several]
         for answer, steps in zip(answers, several, strict=True):
-            desk.journal.watch(answer, claimed=False)
+            desk.replicator.watch(answer, claimed=False)
             play(answer, desk, steps)
         for answer in answers:
             end(answer)
@@ -127,12 +127,12 @@ class TestAFlakyEventLog:
         log = MemoryEventLog()
         flaky = FlakyLog(log)
         desk, answer = Desk(flaky), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         flaky.away = True
         for number in range(50):
             write(answer, f"{number} ")
             desk.flush()
-        desk.journal.confirm(answer)
+        desk.replicator.confirm(answer)
         flaky.away = False
         end(answer)
         desk.finish()
@@ -141,12 +141,12 @@ class TestAFlakyEventLog:
     def test_is_said_to_fail_while_it_is_away_and_recovers_by_itself(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("chatapp.runtime.background.PAUSE_LEAST", 0.001)
-        monkeypatch.setattr("chatapp.runtime.background.PAUSE_MOST", 0.001)
+        monkeypatch.setattr("chatapp.runtime.background.MIN_PAUSE_SECONDS", 0.001)
+        monkeypatch.setattr("chatapp.runtime.background.MAX_PAUSE_SECONDS", 0.001)
         log = MemoryEventLog()
         flaky = FlakyLog(log)
         flaky.away = True
-        journal = Journal(
+        journal = Replicator(
             flaky,  # type: ignore[arg-type]
             lambda: "here",
             0.001,
@@ -172,7 +172,7 @@ class TestAnEventLogThatWasEmptied:
     ) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun(key="k")
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         write(answer, "before ")
         desk.flush()
         log.discard([answer.id])
@@ -188,7 +188,7 @@ class TestAnEventLogThatWasEmptied:
     def test_gets_it_without_its_key_where_that_stands_for_a_newer_answer(self) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun(key="k")
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
         log.discard([answer.id])
         newer = begun(key="k")
@@ -203,17 +203,17 @@ class TestAnEventLogThatWasEmptied:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
         desk.wanted = False
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
         log.discard([answer.id])
         write(answer, "late")
         desk.flush()
-        assert (desk.lost, desk.journal.behind, log.find(answer.id)) == ([answer], 0, None)
+        assert (desk.lost, desk.replicator.behind, log.find(answer.id)) == ([answer], 0, None)
 
     def test_is_noticed_by_an_end_that_brings_no_text(self) -> None:
         log = MemoryEventLog()
         desk, answer = Desk(log), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         desk.flush()
         log.discard([answer.id])
         end(answer)
@@ -227,7 +227,7 @@ class TestAnEventLogThatWasSetBack:
     def test_gets_again_what_it_has_lost(self, kept: int, over: bool) -> None:
         log, earlier = MemoryEventLog(), MemoryEventLog()
         desk, answer = Desk(log), begun()
-        desk.journal.watch(answer, claimed=False)
+        desk.replicator.watch(answer, claimed=False)
         for number in range(10):
             write(answer, f"{number} ")
             desk.flush()
@@ -236,7 +236,7 @@ class TestAnEventLogThatWasSetBack:
                 for segments in log.read({answer.id: 0})[0].values():
                     for segment in segments:
                         earlier._answers[answer.id].segments.append(segment)
-        desk.journal._log = earlier
+        desk.replicator._log = earlier
         if over:
             end(answer)
         else:

@@ -10,7 +10,7 @@ import pytest
 
 from chatapp.errors import StorageUnavailable
 from chatapp.runtime import background
-from chatapp.runtime.background import Background
+from chatapp.runtime.background import BackgroundTask
 from tests.support.upstream import poll
 
 
@@ -38,14 +38,14 @@ class Work:
 
 
 @pytest.fixture
-def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Work], Background]]:
-    """A `Background` that is ended with the test; its pauses are short."""
-    monkeypatch.setattr(background, "PAUSE_LEAST", 0.001)
-    monkeypatch.setattr(background, "PAUSE_MOST", 0.002)
-    made: list[Background] = []
+def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Work], BackgroundTask]]:
+    """A `BackgroundTask` that is ended with the test; its pauses are short."""
+    monkeypatch.setattr(background, "MIN_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(background, "MAX_PAUSE_SECONDS", 0.002)
+    made: list[BackgroundTask] = []
 
-    def make(work: Work) -> Background:
-        made.append(Background("some work", work))
+    def make(work: Work) -> BackgroundTask:
+        made.append(BackgroundTask("some work", work))
         return made[-1]
 
     yield make
@@ -56,7 +56,7 @@ def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Work], Backgrou
 AWAY = StorageUnavailable("The storage is away.")
 
 
-def test_nothing_is_called_before_the_first_wake(begin: Callable[[Work], Background]) -> None:
+def test_nothing_is_called_before_the_first_wake(begin: Callable[[Work], BackgroundTask]) -> None:
     work = Work(None)
     made = begin(work)
     before = work.calls
@@ -65,7 +65,7 @@ def test_nothing_is_called_before_the_first_wake(begin: Callable[[Work], Backgro
     assert before == 0
 
 
-def test_each_wake_is_followed_by_a_call(begin: Callable[[Work], Background]) -> None:
+def test_each_wake_is_followed_by_a_call(begin: Callable[[Work], BackgroundTask]) -> None:
     work = Work(None)
     made = begin(work)
     for number in range(1, 20):
@@ -74,7 +74,7 @@ def test_each_wake_is_followed_by_a_call(begin: Callable[[Work], Background]) ->
     assert len(work.threads) == 1
 
 
-def test_a_wake_during_a_call_is_not_lost(begin: Callable[[Work], Background]) -> None:
+def test_a_wake_during_a_call_is_not_lost(begin: Callable[[Work], BackgroundTask]) -> None:
     entered, may_go_on = threading.Event(), threading.Event()
     calls = []
 
@@ -93,7 +93,7 @@ def test_a_wake_during_a_call_is_not_lost(begin: Callable[[Work], Background]) -
 
 
 def test_work_that_names_a_pause_is_called_again_by_itself(
-    begin: Callable[[Work], Background],
+    begin: Callable[[Work], BackgroundTask],
 ) -> None:
     work = Work(0.0, 0.001, 0.001, None)
     begin(work).begin()
@@ -101,7 +101,7 @@ def test_work_that_names_a_pause_is_called_again_by_itself(
 
 
 def test_many_wakers_start_one_thread_and_no_two_calls_overlap(
-    begin: Callable[[Work], Background],
+    begin: Callable[[Work], BackgroundTask],
 ) -> None:
     work = Work(None)
     made, start = begin(work), threading.Barrier(8)
@@ -123,7 +123,7 @@ def test_many_wakers_start_one_thread_and_no_two_calls_overlap(
 
 
 def test_a_storage_that_is_away_is_named_once_and_once_more_when_it_is_back(
-    begin: Callable[[Work], Background], caplog: pytest.LogCaptureFixture
+    begin: Callable[[Work], BackgroundTask], caplog: pytest.LogCaptureFixture
 ) -> None:
     work = Work(AWAY, AWAY, AWAY, None)
     made = begin(work)
@@ -136,7 +136,7 @@ def test_a_storage_that_is_away_is_named_once_and_once_more_when_it_is_back(
 
 
 def test_a_fault_is_logged_with_its_traceback_and_tried_again(
-    begin: Callable[[Work], Background], caplog: pytest.LogCaptureFixture
+    begin: Callable[[Work], BackgroundTask], caplog: pytest.LogCaptureFixture
 ) -> None:
     work = Work(ZeroDivisionError("ours"), ZeroDivisionError("ours"), None)
     made = begin(work)
@@ -147,7 +147,7 @@ def test_a_fault_is_logged_with_its_traceback_and_tried_again(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_failures_are_counted_while_it_fails(begin: Callable[[Work], Background]) -> None:
+def test_failures_are_counted_while_it_fails(begin: Callable[[Work], BackgroundTask]) -> None:
     made = begin(Work(AWAY))
     made.wake()
     poll(lambda: made.failures >= 3)
@@ -159,11 +159,11 @@ def test_the_pauses_grow_to_their_most_and_no_wake_makes_them_shorter(
     """The clock is ours: a wait that is woken at once takes 0.01 s of it."""
     work, clock = Work(*[AWAY] * 6, None), [0.0]
     called_at: list[float] = []
-    made = Background("some work", lambda: called_at.append(clock[0]) or work())  # type: ignore[func-returns-value]
+    made = BackgroundTask("some work", lambda: called_at.append(clock[0]) or work())  # type: ignore[func-returns-value]
     monkeypatch.setattr(background.time, "monotonic", lambda: clock[0])
 
     class Rung:
-        def ring(self) -> None:
+        def wake(self) -> None:
             pass
 
         def wait(self, timeout: float) -> bool:
@@ -172,14 +172,14 @@ def test_the_pauses_grow_to_their_most_and_no_wake_makes_them_shorter(
             clock[0] += min(timeout, 0.01)
             return True
 
-    made._bell = Rung()  # type: ignore[assignment]
+    made._waker = Rung()  # type: ignore[assignment]
     made._run()
     pauses = [round(b - a, 2) for a, b in pairwise(called_at)]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]
 
 
 def test_after_the_end_nothing_is_called_and_a_call_under_way_is_waited_for(
-    begin: Callable[[Work], Background],
+    begin: Callable[[Work], BackgroundTask],
 ) -> None:
     entered, may_go_on, calls = threading.Event(), threading.Event(), []
 
@@ -201,10 +201,10 @@ def test_after_the_end_nothing_is_called_and_a_call_under_way_is_waited_for(
 
 
 def test_one_that_fails_ends_without_waiting_for_its_pause(
-    begin: Callable[[Work], Background], monkeypatch: pytest.MonkeyPatch
+    begin: Callable[[Work], BackgroundTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(background, "PAUSE_LEAST", 3600.0)
-    monkeypatch.setattr(background, "PAUSE_MOST", 3600.0)
+    monkeypatch.setattr(background, "MIN_PAUSE_SECONDS", 3600.0)
+    monkeypatch.setattr(background, "MAX_PAUSE_SECONDS", 3600.0)
     work = Work(AWAY)
     made = begin(work)
     made.wake()
@@ -213,7 +213,7 @@ def test_one_that_fails_ends_without_waiting_for_its_pause(
     assert all(not thread.is_alive() for thread in work.threads)
 
 
-def test_a_forked_worker_gets_its_own_thread(begin: Callable[[Work], Background]) -> None:
+def test_a_forked_worker_gets_its_own_thread(begin: Callable[[Work], BackgroundTask]) -> None:
     work = Work(None)
     made = begin(work)
     made.wake()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chatapp.errors import StorageUnavailable
 from chatapp.runtime import background
-from chatapp.runtime.retry_queue import Outbox
+from chatapp.runtime.retry_queue import RetryQueue
 from tests.support.hypothesis_settings import FEW
 from tests.support.upstream import poll
 
@@ -17,8 +17,8 @@ from tests.support.upstream import poll
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is tried again soon."""
-    monkeypatch.setattr(background, "PAUSE_LEAST", 0.001)
-    monkeypatch.setattr(background, "PAUSE_MOST", 0.001)
+    monkeypatch.setattr(background, "MIN_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(background, "MAX_PAUSE_SECONDS", 0.001)
 
 
 class Storage:
@@ -40,14 +40,14 @@ class Storage:
 
 
 def test_where_the_storage_is_there_a_write_is_done_at_once_by_the_caller() -> None:
-    outbox, threads = Outbox(), []
+    outbox, threads = RetryQueue(), []
     assert outbox.do(lambda: threads.append(threading.current_thread()))
     assert threads == [threading.current_thread()]
     assert (len(outbox), outbox.join(0)) == (0, True)
 
 
 def test_a_fault_of_ours_is_the_callers() -> None:
-    outbox = Outbox()
+    outbox = RetryQueue()
 
     def fail() -> None:
         raise ZeroDivisionError
@@ -58,7 +58,7 @@ def test_a_fault_of_ours_is_the_callers() -> None:
 
 
 def test_while_the_storage_is_away_writes_wait_and_then_come_in_their_order() -> None:
-    outbox, storage = Outbox(), Storage()
+    outbox, storage = RetryQueue(), Storage()
     storage.away = True
     assert [outbox.do(storage.write(number)) for number in range(5)] == [False] * 5
     assert (len(outbox), outbox.join(0), storage.written) == (5, False, [])
@@ -68,7 +68,7 @@ def test_while_the_storage_is_away_writes_wait_and_then_come_in_their_order() ->
 
 
 def test_what_comes_while_others_wait_does_not_overtake_them() -> None:
-    outbox, storage = Outbox(), Storage()
+    outbox, storage = RetryQueue(), Storage()
     may_go_on, entered = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -86,7 +86,7 @@ def test_what_comes_while_others_wait_does_not_overtake_them() -> None:
 
 
 def test_later_does_not_wait_for_the_write() -> None:
-    outbox, threads = Outbox(), []
+    outbox, threads = RetryQueue(), []
     outbox.later(lambda: threads.append(threading.current_thread()))
     assert outbox.join(30)
     assert threads != [threading.current_thread()]
@@ -95,7 +95,7 @@ def test_later_does_not_wait_for_the_write() -> None:
 def test_a_write_with_a_fault_is_dropped_and_named_and_those_behind_it_are_done(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    outbox, storage = Outbox(), Storage()
+    outbox, storage = RetryQueue(), Storage()
 
     def fail() -> None:
         raise ZeroDivisionError
@@ -115,7 +115,7 @@ def test_a_write_with_a_fault_is_dropped_and_named_and_those_behind_it_are_done(
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_each_is_written_once_however_often_the_storage_goes(faults: list[int]) -> None:
     """`faults`: how many times each write fails before it is taken."""
-    outbox, written, left = Outbox(), [], list(faults)
+    outbox, written, left = RetryQueue(), [], list(faults)
 
     def write(number: int) -> Callable[[], None]:
         def attempt() -> None:
@@ -134,7 +134,7 @@ def test_each_is_written_once_however_often_the_storage_goes(faults: list[int]) 
 
 
 def test_threads_that_write_at_once_lose_nothing_and_each_keeps_its_order() -> None:
-    outbox, storage, start = Outbox(), Storage(), threading.Barrier(4)
+    outbox, storage, start = RetryQueue(), Storage(), threading.Barrier(4)
 
     def write(thread: int) -> None:
         start.wait()
@@ -155,7 +155,7 @@ def test_threads_that_write_at_once_lose_nothing_and_each_keeps_its_order() -> N
 
 
 def test_it_is_not_empty_before_the_last_write_is_done() -> None:
-    outbox, may_go_on = Outbox(), threading.Event()
+    outbox, may_go_on = RetryQueue(), threading.Event()
     outbox.later(lambda: may_go_on.wait(30))
     assert not outbox.join(0)
     may_go_on.set()

@@ -164,7 +164,7 @@ class TestRates:
     def test_the_memory_for_counts_is_bounded(
         self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(module, "KEYS_MOST", 100)
+        monkeypatch.setattr(module, "MAX_KEYS", 100)
         limits = world.limits(rate_limit="1/hour")
         for number in range(250):
             limits.check(f"visitor:{number}")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.answers.events import EventType, event_data, piece_data
+from chatapp.answers.events import EventType, delta_data, event_data
 from chatapp.errors import ChatAppError, UpstreamBusy, UpstreamError, UpstreamInvalid
 from chatapp.upstream.chunks import ChunkReader, Usage, reported, tokens
 from tests.support.hypothesis_settings import FEW, MANY
@@ -252,7 +252,7 @@ def test_whatever_comes_is_read_or_is_an_error_of_ours(chunks: list[bytes]) -> N
             reader.read(each, pieces)
     for _, text in pieces + reader.rest():
         assert text
-        assert piece_data(text)
+        assert delta_data(text)
     assert event_data({"usage": reader.usage})
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from chatapp.answers.events import EventType
 from chatapp.errors import ChatAppError, UpstreamError
-from chatapp.upstream.chunks import Piece
-from chatapp.upstream.completion_stream import ChatStream, Ended
+from chatapp.upstream.chunks import Delta
+from chatapp.upstream.completion_stream import CompletionStream, Ended
 from chatapp.upstream.transport import Cancellation, RawBody
 
 TEXT = EventType.TEXT
@@ -54,16 +54,16 @@ class Copy:
     """What one copied stream has written, how it ended, and what it left unread."""
 
     def __init__(self, *blocks: bytes, room: int = 100) -> None:
-        self.writes: list[list[Piece]] = []
+        self.writes: list[list[Delta]] = []
         self.ends: list[Exception | None] = []
         self.room = room
         body = Blocks(*blocks)
         response = httpx2.Response(200, extensions={"raw_body": body})
-        self.stream = ChatStream(response, Cancellation(), 1, by_pump, 60.0)
+        self.stream = CompletionStream(response, Cancellation(), 1, by_pump, 60.0)
         self.stream.copy(self.write, self.ends.append)
         self.unread = body.blocks
 
-    def write(self, pieces: Iterable[Piece]) -> bool:
+    def write(self, pieces: Iterable[Delta]) -> bool:
         self.writes.append([])
         for piece in pieces:
             self.writes[-1].append(piece)
@@ -73,7 +73,7 @@ class Copy:
         return True
 
     @property
-    def written(self) -> list[Piece]:
+    def written(self) -> list[Delta]:
         return [piece for pieces in self.writes for piece in pieces]
 
 

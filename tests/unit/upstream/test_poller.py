@@ -11,8 +11,15 @@ import httpx2
 import pytest
 from gevent import monkey
 
-from chatapp.runtime.event_loop import HubBell
-from chatapp.upstream.poller import AT_ONCE, PAUSES, Poller, Pump, poller, pump
+from chatapp.runtime.event_loop import HubWaker
+from chatapp.upstream.poller import (
+    AT_ONCE,
+    PAUSES,
+    AdaptivePoller,
+    BodyReader,
+    current_poller,
+    read_body,
+)
 from chatapp.upstream.transport import RawBody
 from tests.support.event_loop import PATIENT, pair, until
 
@@ -67,18 +74,18 @@ class Reading:
         self.taken: list[bytes] = []
         self.ends: list[Exception | None] = []
         self.patience = patience
-        self.bell: HubBell | None = None
+        self.waker: HubWaker | None = None
 
     def take(self, data: bytes) -> float:
         self.taken.append(data)
-        if self.bell:
-            self.bell.news()
+        if self.waker:
+            self.waker.notify_data()
         if data == b"bad":
             raise ValueError("no such piece")
         return 0.0 if data == b"enough" else self.patience
 
     def run(self, body: RawBody, patience: float = PATIENT) -> None:
-        gevent.spawn(pump, body, self.take, self.ends.append, patience).join(10)
+        gevent.spawn(read_body, body, self.take, self.ends.append, patience).join(10)
 
 
 @pytest.fixture(params=[Body, WaitingBody])
@@ -143,8 +150,8 @@ class TestPump:
 
     def test_it_ends_once_whatever_comes_after(self, pair):
         reading = Reading()
-        pumping = Pump(Body(pair[0]), reading.take, reading.ends.append)
-        own = poller()
+        pumping = BodyReader(Body(pair[0]), reading.take, reading.ends.append)
+        own = current_poller()
         assert own is not None
         pumping.start(own, PATIENT)
         pair[1].close()
@@ -157,7 +164,7 @@ class TestPump:
         def full(*_: Any) -> None:
             raise OSError("no space left")
 
-        own, reading = poller(), Reading()
+        own, reading = current_poller(), Reading()
         assert own is not None
         monkeypatch.setattr(own, "add", full)
         reading.run(Body(pair[0], b"with the head"))
@@ -171,27 +178,27 @@ class TestPump:
             gevent.sleep(0)
             ended.set()
 
-        pump(Body(pair[0]), lambda _: PATIENT, end, PATIENT)
+        read_body(Body(pair[0]), lambda _: PATIENT, end, PATIENT)
         pair[1].close()
         assert ended.wait(10)
 
     def test_a_reader_that_the_hub_wakes_can_take_its_time(self, pair):
         """The hub runs the reader up to its first wait, and goes on reading."""
-        bell, news, seen = HubBell(), [], []
+        waker, notify_data, seen = HubWaker(), [], []
 
         def take(data: bytes) -> float:
-            news.append(data)
-            bell.ring()
+            notify_data.append(data)
+            waker.wake()
             return PATIENT
 
         def read() -> None:
             while len(seen) < len(b"abc"):
-                assert bell.wait(PATIENT)
+                assert waker.wait(PATIENT)
                 gevent.sleep(0.001)
-                seen.extend(b"".join(news)[len(seen) :])
+                seen.extend(b"".join(notify_data)[len(seen) :])
 
         reader = gevent.spawn(read)
-        pump(Body(pair[0]), take, lambda _: None, PATIENT)
+        read_body(Body(pair[0]), take, lambda _: None, PATIENT)
         for letter in (b"a", b"b", b"c"):
             pair[1].sendall(letter)
             gevent.sleep(0)
@@ -200,7 +207,7 @@ class TestPump:
         pair[1].close()
 
 
-def ticking(own: Poller) -> list[float]:
+def ticking(own: AdaptivePoller) -> list[float]:
     """The pauses between looks that a timer makes now."""
     return [pause for pause, tick in zip(PAUSES, own._ticks, strict=True) if tick.active]
 
@@ -220,7 +227,7 @@ class Crowd:
                     there.sendall(data)
                 return reading.take(data)
 
-            pump(Body(here), take, reading.ends.append, PATIENT)
+            read_body(Body(here), take, reading.ends.append, PATIENT)
 
     def say(self, word: bytes) -> None:
         for _, there in self.pairs:
@@ -251,7 +258,7 @@ class TestPoller:
         assert [reading.ends for reading in crowd.readings] == [[None]] * len(crowd.pairs)
 
     def test_after_a_dense_time_a_lone_token_is_read_and_nothing_ticks(self):
-        own, crowd = poller(), Crowd(50)
+        own, crowd = current_poller(), Crowd(50)
         assert own is not None
         crowd.say(b"a")
         gevent.sleep(0)
@@ -266,7 +273,7 @@ class TestPoller:
         assert not any(watcher.active for watcher in (own._arrival, *own._ticks, own._idle))
 
     def test_pauses_get_longer_where_few_come_and_shorter_where_many_do(self):
-        own, few, many = poller(), Crowd(2), Crowd(3 * AT_ONCE)
+        own, few, many = current_poller(), Crowd(2), Crowd(3 * AT_ONCE)
         assert own is not None
         few.talks = True
         few.say(b"x")
@@ -283,21 +290,21 @@ class TestPoller:
 
     def test_all_of_a_row_are_read_before_anything_is_passed_on(self):
         crowd, seen = Crowd(2), []
-        bells = [HubBell() for _ in crowd.readings]
+        wakers = [HubWaker() for _ in crowd.readings]
 
-        def pass_on() -> bool:
+        def write_pending() -> bool:
             seen.append(crowd.heard())
             return True
 
-        sleepers = [gevent.spawn(bell.wait, PATIENT, pass_on) for bell in bells]
-        until(lambda: all(bell.asleep for bell in bells))
-        for bell, reading in zip(bells, crowd.readings, strict=True):
-            reading.bell = bell
+        sleepers = [gevent.spawn(waker.wait, PATIENT, write_pending) for waker in wakers]
+        until(lambda: all(waker.asleep for waker in wakers))
+        for waker, reading in zip(wakers, crowd.readings, strict=True):
+            reading.waker = waker
         crowd.say(b"x")
         until(lambda: len(seen) == 2)
         assert seen == [[b"x", b"x"]] * 2
-        for bell in bells:
-            bell.ring()
+        for waker in wakers:
+            waker.wake()
         gevent.joinall(sleepers, timeout=10, raise_error=True)
         crowd.close()
 
@@ -320,7 +327,7 @@ class TestPoller:
 
     def test_one_that_is_ended_by_another_of_the_same_row_is_not_read(self):
         pairs = [socket.socketpair() for _ in range(2)]
-        pumps: list[Pump] = []
+        pumps: list[BodyReader] = []
         taken: list[int] = []
 
         def take(number: int) -> float:
@@ -330,8 +337,8 @@ class TestPoller:
 
         for number, (here, there) in enumerate(pairs):
             there.sendall(b"x")
-            pumps.append(Pump(Body(here), lambda _, n=number: take(n), lambda _: None))
-        own = poller()
+            pumps.append(BodyReader(Body(here), lambda _, n=number: take(n), lambda _: None))
+        own = current_poller()
         assert own is not None
         for each in pumps:
             each.start(own, PATIENT)
@@ -343,10 +350,10 @@ class TestPoller:
             sock.close()
 
     def test_a_child_process_has_a_set_of_its_own(self, monkeypatch):
-        before = poller()
-        assert poller() is before
+        before = current_poller()
+        assert current_poller() is before
         monkeypatch.setattr(os, "getpid", lambda: -1)
-        assert poller() is not before
+        assert current_poller() is not before
 
     def test_where_there_is_no_epoll_the_caller_reads(self, monkeypatch, pair):
         def missing(*_: Any) -> None:
@@ -354,9 +361,9 @@ class TestPoller:
 
         monkeypatch.setattr(os, "getpid", lambda: -2)  # Whoever asks is a new process.
         monkeypatch.setattr(monkey, "get_original", missing)
-        assert poller() is None
+        assert current_poller() is None
         reading = Reading()
         pair[1].sendall(b"one")
         pair[1].close()
-        pump(Body(pair[0]), reading.take, reading.ends.append, PATIENT)
+        read_body(Body(pair[0]), reading.take, reading.ends.append, PATIENT)
         assert (reading.taken, reading.ends) == ([b"one"], [None])

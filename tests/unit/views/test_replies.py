@@ -82,7 +82,7 @@ class TestReplies:
         assert response.headers["Content-Type"].startswith("text/event-stream")
         assert app.extensions["chatapp"].service.answers.find(answer).readers == set()
         assert client.head("/api/events").status_code == 200
-        assert app.extensions["chatapp"].service.push.readers == set()
+        assert app.extensions["chatapp"].service.pubsub.readers == set()
         assert client.head("/").status_code == 200
         assert client.head("/api/chat").status_code == 405
 
@@ -120,7 +120,7 @@ class TestReplies:
         answer = ask(client)["id"]
         before = client.get(f"/api/answers/{answer}").json
         service = app.extensions["chatapp"].service
-        poll(lambda: not service.answers.running and not service.journal.behind)
+        poll(lambda: not service.answers.running and not service.replicator.behind)
         service.answers.discard(service.answers.find(answer), ChatAppError("Forgotten."))
         service.event_log.discard([answer])
         assert client.get(f"/api/answers/{answer}").json == before

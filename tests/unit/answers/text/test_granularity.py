@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.answers.events import PIECES, Event, EventType, event_data, piece_data
+from chatapp.answers.events import DELTAS, Event, EventType, delta_data, event_data
 from chatapp.answers.text.granularity import Granularity, Joiner, Splitter
 from chatapp.answers.text.sentences import SentenceCutter
 from chatapp.answers.text.words import cuts_word
@@ -18,17 +18,17 @@ TEXT, REASONING = EventType.TEXT, EventType.REASONING
 
 def written(pieces: list[tuple[EventType, str]]) -> list[Event]:
     """The events that a writer makes of what the model sends, and the end."""
-    splitters = {kind: Splitter() for kind in PIECES}
+    splitters = {kind: Splitter() for kind in DELTAS}
     log = [Event(1, EventType.START, b"{}")]
     for kind, text in pieces:
         for part in splitters[kind].split(text):
-            log.append(Event(len(log) + 1, kind, piece_data(part)))
+            log.append(Event(len(log) + 1, kind, delta_data(part)))
     return [*log, Event(len(log) + 1, EventType.DONE, event_data({"finish_reason": "stop"}))]
 
 
 def text_before(log: list[Event], cursor: int) -> dict[EventType, str]:
     seen = [event for event in log if event.number <= cursor]
-    return {kind: "".join(e.text for e in seen if e.type is kind) for kind in PIECES}
+    return {kind: "".join(e.text for e in seen if e.type is kind) for kind in DELTAS}
 
 
 def received(
@@ -47,7 +47,7 @@ def joined(events: list[Event], kind: EventType) -> str:
 
 
 SPOKEN = st.lists(
-    st.tuples(st.sampled_from(sorted(PIECES)), (SPEECH | TEXTS).filter(bool)), max_size=12
+    st.tuples(st.sampled_from(sorted(DELTAS)), (SPEECH | TEXTS).filter(bool)), max_size=12
 )
 
 
@@ -86,7 +86,7 @@ def test_joined_text_is_the_same_at_every_granularity_also_when_it_changes_on_th
     for granularity, count in [*reconnects, (Granularity.TOKEN, len(log))]:
         cursor = got[-1].number if got else 0
         got += received(log, granularity, cursor, batches)[:count]
-    for kind in PIECES:
+    for kind in DELTAS:
         assert joined(got, kind) == "".join(text for each, text in spoken if each is kind)
     assert all(a.number < b.number for a, b in pairwise(got))
     assert got[0].type is EventType.START
@@ -127,7 +127,7 @@ def test_full_gives_each_run_of_text_or_reasoning_in_one_event(
 ) -> None:
     log = written(spoken)
     got = received(log, Granularity.FULL, resume % (len(log) + 1), batches)
-    assert not [(a, b) for a, b in pairwise(got) if a.type is b.type and a.type in PIECES]
+    assert not [(a, b) for a, b in pairwise(got) if a.type is b.type and a.type in DELTAS]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_joined_event_carries_the_number_of_the_last_one() -> None:
 
 def test_what_is_not_complete_is_held_back_until_something_else_follows() -> None:
     joiner = Joiner(Granularity.SENTENCE, {})
-    assert list(joiner.join([Event(2, TEXT, piece_data("Hello"))])) == []
+    assert list(joiner.join([Event(2, TEXT, delta_data("Hello"))])) == []
     assert list(joiner.join([])) == []
-    out = list(joiner.join([Event(3, REASONING, piece_data("Hm\n"))]))
+    out = list(joiner.join([Event(3, REASONING, delta_data("Hm\n"))]))
     assert [(e.number, e.type, e.text) for e in out] == [(2, TEXT, "Hello"), (3, REASONING, "Hm\n")]

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from chatapp.generation.tools.executor import (
-    CALLS_MOST,
-    PARALLEL_MOST,
+    MAX_CALLS,
+    MAX_PARALLEL_CALLS,
     Call,
     Cancelled,
     ToolContext,
     ToolResult,
 )
-from chatapp.generation.tools.registry import HANGING_MOST, Tools
+from chatapp.generation.tools.registry import MAX_HANGING_THREADS, Tools
 from chatapp.runtime.stall_watch import StallWatch
 from tests.support.upstream import poll
 
@@ -83,10 +83,10 @@ class TestTogether:
 
         tools.register(busy)
         same = call("busy")
-        results = tools.run([same] * (CALLS_MOST + 2), CONTEXT)
-        assert [each.error is None for each in results] == [True] * CALLS_MOST + [False] * 2
-        assert str(CALLS_MOST) in str(results[-1].error)
-        assert counts[1] <= PARALLEL_MOST
+        results = tools.run([same] * (MAX_CALLS + 2), CONTEXT)
+        assert [each.error is None for each in results] == [True] * MAX_CALLS + [False] * 2
+        assert str(MAX_CALLS) in str(results[-1].error)
+        assert counts[1] <= MAX_PARALLEL_CALLS
 
     def test_what_hangs_does_not_keep_the_others_and_its_late_result_is_dropped(
         self, tools: Tools, caplog: pytest.LogCaptureFixture
@@ -121,7 +121,7 @@ class TestTogether:
             return "done"
 
         tools.register(hang, timeout=0.02)
-        calls = [call("hang")] * HANGING_MOST
+        calls = [call("hang")] * MAX_HANGING_THREADS
         assert all("within" in str(each.error) for each in tools.run(calls, CONTEXT))
         assert "at the moment" in str(one(tools, "hang", '{"wait": false}').error)
         may_end.set()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.answers.answer import Pieces
+from chatapp.answers.answer import Deltas
 from chatapp.answers.events import EventType
 from chatapp.errors import (
     ChatAppError,
@@ -55,7 +55,7 @@ class FakeRound:
         self.closed = 0
 
     def copy(
-        self, write: Callable[[Pieces], bool], ended: Callable[[Exception | None], None]
+        self, write: Callable[[Deltas], bool], ended: Callable[[Exception | None], None]
     ) -> None:
         if self.later:  # as where a pump does the work
             threading.Thread(target=self._copy, args=(write, ended), daemon=True).start()
@@ -63,7 +63,7 @@ class FakeRound:
             self._copy(write, ended)
 
     def _copy(
-        self, write: Callable[[Pieces], bool], ended: Callable[[Exception | None], None]
+        self, write: Callable[[Deltas], bool], ended: Callable[[Exception | None], None]
     ) -> None:
         try:
             for piece in self.pieces:
@@ -114,7 +114,7 @@ class Talk:
             raise step
         return step
 
-    def write(self, pieces: Pieces) -> bool:
+    def write(self, pieces: Deltas) -> bool:
         for piece in pieces:
             self.events.append(piece)
         return len(self.events) < self.room

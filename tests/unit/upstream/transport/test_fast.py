@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from chatapp.upstream.transport import Cancellation, Cancelled, current_cancellation, fast
-from chatapp.upstream.transport.messages import MAX_HEAD, MAX_HEADERS, ResponseParser
+from chatapp.upstream.transport.messages import MAX_HEAD_BYTES, MAX_HEADERS, ResponseParser
 from chatapp.upstream.transport.sockets import AttachedSocket
 from chatapp.upstream.transport.watchdog import Watchdog, Watched
 from tests.support import fast_transport
@@ -94,9 +94,9 @@ def test_a_request_body_that_contradicts_its_length_is_an_error(client, length):
     "parts",
     [
         (HEAD, b"X: 1\r\n" * MAX_HEADERS, b"\r\n"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_HEAD // 10),),
-        (CHUNKED, b"0\r\n", b"X: 1\r\n" * (MAX_HEAD // 3)),
-        (CHUNKED, b"1;" + b"x" * 2 * MAX_HEAD),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_HEAD_BYTES // 10),),
+        (CHUNKED, b"0\r\n", b"X: 1\r\n" * (MAX_HEAD_BYTES // 3)),
+        (CHUNKED, b"1;" + b"x" * 2 * MAX_HEAD_BYTES),
     ],
     ids=["headers", "informational", "trailers", "extension"],
 )
