@@ -10,45 +10,20 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from ..errors import ChatAppError, InternalError
 from ..runtime.wakers import Wakeable
 from .events import DELTAS, Event, EventType, event_data, start_event
 from .live_log import LiveLog
+from .outcome import ID_LENGTH, TRANSITIONS, Outcome, Status, Transcript
 from .text.granularity import Splitter
 
 logger = logging.getLogger(__name__)
 
 Deltas = Iterable[tuple[EventType, str]]
-
-ID_LENGTH: Final = 16
-"""Characters of an answer's id: 96 random bits, URL-safe."""
-
-
-class Status(StrEnum):
-    """Where an answer is in its life."""
-
-    PENDING = "pending"
-    STREAMING = "streaming"
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-
-TRANSITIONS: Final = {
-    Status.PENDING: frozenset({Status.STREAMING, Status.FAILED, Status.STOPPED}),
-    Status.STREAMING: frozenset({Status.DONE, Status.FAILED, Status.STOPPED}),
-    Status.DONE: frozenset[Status](),
-    Status.FAILED: frozenset[Status](),
-    Status.STOPPED: frozenset[Status](),
-}
-
-
-RUNNING: Final = frozenset({Status.PENDING, Status.STREAMING})
-"""The statuses of an answer that is not over; all others are last ones."""
 
 
 class IllegalTransition(RuntimeError):
@@ -109,21 +84,18 @@ class Answer:
         "decided_end",
         "ended_at",
         "epoch",
-        "error",
-        "finish_reason",
         "id",
         "key",
         "log",
         "model",
         "moved",
+        "outcome",
         "owner",
         "provisional",
         "readers",
         "request",
         "status",
         "unread_since",
-        "usage",
-        "usage_source",
     )
 
     def __init__(
@@ -147,10 +119,7 @@ class Answer:
         self.accepted = False
         """Whether the upstream has begun to answer."""
         self.log = log
-        self.finish_reason: str | None = None
-        self.usage: dict[str, int] | None = None
-        self.usage_source: str | None = None
-        self.error: ChatAppError | None = None
+        self.outcome = Outcome()
         self.ended_at: float | None = None
         """Monotonic seconds. Set after the last event is in the log: nothing follows."""
         self.accepted_or_refused = threading.Event()
@@ -222,29 +191,26 @@ class Answer:
         for reader in tuple(self.readers):
             reader.wake()
 
-    def close(self, save: Callable[["Answer"], None]) -> None:
+    def write_end(self, outcome: Outcome, save: Callable[["Answer"], None]) -> None:
         """Save the message, then write the last event: who sees the event can read the message.
 
         For whoever has just moved the answer to its last status, and nobody else.
 
         :param save: may raise `Moved`; then nothing is written.
         """
+        self.outcome = outcome
         try:
             save(self)
         except Moved:
             return
         except Exception:
             logger.exception("answer %s could not be saved", self.id)
-            self.status, self.error = Status.FAILED, InternalError(SAVE_FAILED)
-        if self.error:
-            self.log.append(EventType.FAILED, event_data(self.error.fields()))
+            self.status = Status.FAILED
+            self.outcome = replace(outcome, error=InternalError(SAVE_FAILED))
+        if error := self.outcome.error:
+            self.log.append(EventType.FAILED, event_data(error.fields()))
         else:
-            fields = {
-                "finish_reason": self.finish_reason,
-                "usage": self.usage,
-                "usage_source": self.usage_source,
-            }
-            self.log.append(EventType.DONE, event_data(fields))
+            self.log.append(EventType.DONE, event_data(self.outcome.done_fields()))
         self._splitters.clear()
         self.ended_at = time.monotonic()
         self.accepted_or_refused.set()
@@ -257,10 +223,9 @@ class Answer:
         if self.cancellation:
             self.cancellation.cancel()
 
-    def snapshot(self) -> tuple[int, dict[str, Any]]:
-        """The whole text so far as a `snapshot` event's data, and the number it reaches to."""
-        number, text, reasoning = self.log.snapshot()
-        return number, {"text": text, "reasoning": reasoning, "status": self.shown_status}
+    def snapshot_fields(self, transcript: Transcript) -> dict[str, Any]:
+        """A `snapshot` event's data for what the answer says so far."""
+        return transcript.fields() | {"status": self.shown_status}
 
 
 SAVE_FAILED: Final = "The answer could not be saved. What was written so far is shown here."

@@ -9,6 +9,7 @@ from array import array
 from typing import Final, NamedTuple
 
 from .events import TERMINAL, Event, EventType, encode_text
+from .outcome import Transcript
 from .sse import DELTA_FORMATS, decode_frame, encode
 
 _TEXT: Final = EventType.TEXT
@@ -84,21 +85,22 @@ class LiveLog:
         if size > self._max_bytes:
             self._trim()
 
-    def restart(self, number: int, text: str, reasoning: str) -> None:
-        """Go on after event `number`, with what was written up to there but not how."""
-        self._text = bytearray(text, "utf-8")
-        self._reasoning = bytearray(reasoning, "utf-8")
+    def restart(self, transcript: Transcript) -> None:
+        """Go on after a transcript's event, with what was written up to there but not how."""
+        number = transcript.number
+        self._text = bytearray(transcript.text, "utf-8")
+        self._reasoning = bytearray(transcript.reasoning, "utf-8")
         self._kept = _Kept(number + 1, bytearray(), array("Q"))
         self._newest = (0, b"")
         self._complete = number
 
-    def snapshot(self) -> tuple[int, str, str]:
-        """The number of the newest event, and the text and the reasoning that it completes."""
+    def transcript(self) -> Transcript:
+        """What is written so far, up to the newest event."""
         while True:
             number = self._complete
             text, reasoning = self.text(), self.text(EventType.REASONING)
             if number == self.last == self._complete:
-                return number, text, reasoning
+                return Transcript(number, text, reasoning)
             time.sleep(0)  # The writer, in another thread, is between a piece and its text.
 
     def ends_at(self, number: int) -> bool:

@@ -1,19 +1,20 @@
 """The answers of this worker: started, found, stopped, and forgotten in time."""
 
-import contextlib
 import functools
 import logging
 import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ..errors import ChatAppError, InternalError, Interrupted, TooManyAnswers
 from ..settings import Settings
-from .answer import Answer, Cancellable, IllegalTransition, Status, Stream
+from .answer import Answer, Cancellable, IllegalTransition, Stream
 from .events import EventType
 from .live_log import LiveLog
+from .outcome import Outcome, Status
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,8 @@ class AnswerRegistry:
 
         Who has joined it gets the error.
         """
-        self._drop(answer)
-        answer.error = error
+        self._remove(answer)
+        answer.outcome = replace(answer.outcome, error=error)
         answer.ended_at = answer.ended_at or time.monotonic()
         answer.accepted_or_refused.set()
         answer.wake_readers()
@@ -85,7 +86,7 @@ class AnswerRegistry:
     def release(self, answer: Answer) -> None:
         """Write no more of an answer that is another worker's; its readers find it there."""
         answer.moved = True
-        self._drop(answer)
+        self._remove(answer)
         answer.request_end(Status.FAILED, None)
         answer.accepted_or_refused.set()
         answer.wake_readers()
@@ -95,7 +96,7 @@ class AnswerRegistry:
         self.begin(answer)
         self._request_end(answer, Status.FAILED, error)
 
-    def _drop(self, answer: Answer) -> None:
+    def _remove(self, answer: Answer) -> None:
         with self._lock:
             self._running.pop(answer.id, None)
             if self._ended.pop(answer.id, None):
@@ -172,14 +173,13 @@ class AnswerRegistry:
         return sum(len(answer.readers) for answer in tuple(self._running.values()))
 
     def _request_end(self, answer: Answer, status: Status, error: ChatAppError | None) -> None:
+        """Have an answer end so, in whichever phase it is."""
         answer.request_end(status, error)
         if not answer.log.last:
-            return  # `run` comes yet. It writes the first event and then looks for a verdict.
+            return  # `run` comes yet. It writes the first event and then looks for a decided end.
         # A writer on its way to the upstream may hang there, so then we end the answer here. One
         # that is streaming feels its socket close, and ends the answer itself.
-        with contextlib.suppress(IllegalTransition):
-            answer.move(status, only_from=Status.PENDING)
-            self._close(answer, status, error)
+        if self._conclude(answer, status, Outcome(error=error), only_from=Status.PENDING):
             self._retire(answer)
 
     def _write(self, answer: Answer, open_stream: Callable[[], Stream]) -> None:
@@ -188,59 +188,56 @@ class AnswerRegistry:
             stream = open_stream()
             answer.move(Status.STREAMING)
         except Exception as error:
-            self._finish(answer, stream, error)
+            self._stream_ended(answer, stream, error)
             return
         answer.accepted_or_refused.set()
-        stream.copy(answer.write, functools.partial(self._finish, answer, stream))
+        stream.copy(answer.write, functools.partial(self._stream_ended, answer, stream))
 
-    def _finish(self, answer: Answer, stream: Stream | None, fault: Exception | None) -> None:
+    def _stream_ended(self, answer: Answer, stream: Stream | None, fault: Exception | None) -> None:
         """The upstream has said its last word, or never said one."""
+        concluded = False
         try:
-            if fault is None:
-                self._end(answer, stream, Status.DONE, None)
-            elif isinstance(fault, ChatAppError):
-                if fault.seen and not answer.decided_end:
-                    logger.warning("answer %s: %s: %s", answer.id, fault.code, fault.seen)
-                self._end(answer, stream, Status.FAILED, fault)
-            elif not isinstance(fault, IllegalTransition):  # ended before the upstream accepted
-                logger.error("answer %s failed", answer.id, exc_info=fault)
-                message = "Something went wrong on our side. Try again."
-                self._end(answer, stream, Status.FAILED, InternalError(message))
+            if not answer.moved:
+                concluded = self._conclude(answer, *self._end_of(answer, stream, fault))
         finally:
             try:
                 if stream:
                     stream.close()
             finally:
-                if (
-                    not answer.running
-                ):  # else `_request_end` is about to close it, and retires it then
+                if concluded:  # else whoever ended it retires it
                     self._retire(answer)
 
-    def _end(
-        self, answer: Answer, stream: Stream | None, status: Status, error: ChatAppError | None
-    ) -> None:
-        if answer.moved:
-            return
-        if answer.decided_end and status is not Status.DONE:
+    def _end_of(
+        self, answer: Answer, stream: Stream | None, fault: Exception | None
+    ) -> tuple[Status, Outcome]:
+        """What the end of a stream makes of its answer; a decided end wins over a fault."""
+        error = None if fault is None else _reported(answer, fault)
+        status = Status.DONE if error is None else Status.FAILED
+        if answer.decided_end and error is not None:
             status, error = answer.decided_end
-        with contextlib.suppress(IllegalTransition):
-            answer.move(status)
-            if stream:
-                answer.finish_reason = stream.finish_reason
-                answer.usage, answer.usage_source = stream.usage(answer.log.text())
-            self._close(answer, status, error)
+        if stream is None:
+            return status, Outcome(error=error)
+        return status, Outcome(stream.finish_reason, *stream.usage(answer.log.text()), error)
 
-    def _close(self, answer: Answer, status: Status, error: ChatAppError | None) -> None:
-        if error:
+    def _conclude(
+        self, answer: Answer, status: Status, outcome: Outcome, only_from: Status | None = None
+    ) -> bool:
+        """Save an answer and write its last event; False: somebody else does, or has done."""
+        try:
+            answer.move(status, only_from)
+        except IllegalTransition:
+            return False
+        if outcome.error:
             # The answer is kept for long; the frames would keep the whole history with it.
-            error.__traceback__ = error.__context__ = None
-        answer.error = error
+            outcome.error.__traceback__ = outcome.error.__context__ = None
         if status is Status.STOPPED:
-            answer.finish_reason = "stopped"
-        answer.close(self._save)
-        if not answer.running:  # else another worker ends it
-            with self._lock:
-                self.ended[answer.status] += 1
+            outcome = replace(outcome, finish_reason="stopped")
+        answer.write_end(outcome, self._save)
+        if answer.running:
+            return False  # Another worker ends it.
+        with self._lock:
+            self.ended[answer.status] += 1
+        return True
 
     def _retire(self, answer: Answer) -> None:
         """Move an answer from the running to the ended ones, and those that are too old out."""
@@ -285,3 +282,14 @@ class AnswerRegistry:
             for answer in tuple(self._running.values()) if limit else ():
                 if not answer.readers and answer.unread_since < oldest_allowed:
                     self.stop(answer)
+
+
+def _reported(answer: Answer, fault: Exception) -> ChatAppError:
+    """A fault of the stream as readers get it; the log has what there is to know."""
+    if isinstance(fault, ChatAppError):
+        if fault.seen and not answer.decided_end:
+            logger.warning("answer %s: %s: %s", answer.id, fault.code, fault.seen)
+        return fault
+    if not isinstance(fault, IllegalTransition):  # else it ended before the upstream accepted
+        logger.error("answer %s failed", answer.id, exc_info=fault)
+    return InternalError("Something went wrong on our side. Try again.")

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from ..answers.outcome import Outcome
 from ..database.database import Database
 from ..database.schema import micros
 from .tables import calls
@@ -43,9 +44,9 @@ class Closed(NamedTuple):
     """What became of an answer's call."""
 
     answer_id: str
-    outcome: str
-    usage: dict[str, int] | None
-    usage_source: str | None
+    status: str
+    """The answer's last status, or what else became of the call: `refused`, `tool_calls`…"""
+    outcome: Outcome = Outcome()
     model: str | None = None
     """Who was asked in the end; None: as was said when the call began."""
 
@@ -68,12 +69,13 @@ class Ledger:
         """
 
         def work(connection: sa.Connection) -> None:
+            # What was opened in a row is entered by one statement.
             for kind, group in itertools.groupby(entries, type):
                 if kind is Opened:
                     connection.execute(_OPEN, [_entry(*each) for each in group])
-                else:
-                    for each in group:
-                        self.closed(connection, *each)
+                for closed in group:
+                    if isinstance(closed, Closed):
+                        self.close_call(connection, closed)
 
         self._database.run(work)
 
@@ -85,25 +87,18 @@ class Ledger:
         given = {"owner": owner, "since": micros(moment)}
         return int(self._database.run(lambda c: c.scalar(_SUM, given), read_only=True) or 0)
 
-    def closed(
-        self,
-        connection: sa.Connection,
-        answer_id: str,
-        outcome: str,
-        usage: dict[str, int] | None,
-        usage_source: str | None,
-        model: str | None = None,
-    ) -> None:
+    def close_call(self, connection: sa.Connection, closed: Closed) -> None:
         """An answer's open call has ended; in a transaction that has begun."""
+        usage = closed.outcome.usage
         fields: dict[str, Any] = {
-            "of_answer": answer_id,
+            "of_answer": closed.answer_id,
             "ended_at": micros(),
-            "outcome": outcome,
+            "outcome": closed.status,
             "usage": usage,
-            "usage_source": usage_source,
+            "usage_source": closed.outcome.usage_source,
             "total_tokens": (usage or {}).get("total_tokens", 0),
         }
-        connection.execute(_CLOSE, fields | ({"model": model} if model else {}))
+        connection.execute(_CLOSE, fields | ({"model": closed.model} if closed.model else {}))
         if time.monotonic() >= self._prune_at:
             self._prune_at = time.monotonic() + PRUNE_SECONDS
             before = micros() - round(self._max_age * 1_000_000)

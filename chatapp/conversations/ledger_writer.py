@@ -27,9 +27,9 @@ class LedgerWriter:
         """The upstream is called for an answer."""
         self._add(Opened(answer_id, owner, model, micros()))
 
-    def call_goes_on(self, answer_id: str, owner: str, model: str, outcome: str) -> None:
+    def call_goes_on(self, answer_id: str, owner: str, model: str, status: str) -> None:
         """The upstream is called once more; the usage of all calls comes with the last one."""
-        closed = Closed(answer_id, outcome, None, None)
+        closed = Closed(answer_id, status)
         self._add(closed, Opened(answer_id, owner, model, micros()))
 
     def call_ends(self, closed: Closed) -> None:

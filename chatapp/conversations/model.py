@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from ..answers.outcome import Outcome, Status, Transcript
 from ..errors import Conflict, NotFound
 
+ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+"""What the id of a conversation, a message or an answer looks like."""
 MAX_TITLE_CHARS: Final = 80
-OPTIONS: Final = ("temperature", "top_p", "max_tokens", "reasoning_effort")
 QUESTION_SAYS_LITTLE: Final = 15
 """Characters below which a question alone is no good title."""
 SENTENCE: Final = re.compile(r"[^.!?。！？\n]*[.!?。！？]?")
@@ -25,12 +27,23 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a message consists of: its text."""
+
+    text: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.text)
+
+    def for_upstream(self) -> str:
+        """The `content` of a message in OpenAI's form."""
+        return self.text
+
+
 @dataclass(slots=True)
 class Message:
-    """One turn. An assistant's message and the answer that writes it share the id.
-
-    The fields have the order of the table's columns.
-    """
+    """One turn. An assistant's message and the answer that writes it share the id."""
 
     id: str
     conversation_id: str
@@ -38,20 +51,22 @@ class Message:
     """Counts up in a conversation, in the order of writing."""
     parent: str | None
     role: str
-    content: str = ""
+    content: Content = field(default_factory=Content)
     reasoning: str = ""
-    status: str = "done"
+    status: str = Status.DONE
     model: str | None = None
-    finish_reason: str | None = None
-    usage: dict[str, int] | None = None
-    usage_source: str | None = None
-    error: dict[str, Any] | None = None
+    outcome: Outcome = field(default_factory=Outcome)
     last_event: int = 0
     leaf_before: str | None = None
     """Of an answer: the conversation's leaf when it was asked for."""
     opens: bool = False
     """Of an answer: whether its conversation was made for it."""
     created_at: datetime = field(default_factory=now)
+
+    @property
+    def transcript(self) -> Transcript:
+        """What an answer says, as its log had it at the end."""
+        return Transcript(self.last_event, self.content.text, self.reasoning)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -71,11 +86,6 @@ class Conversation:
     updated_at: datetime = field(default_factory=now)
     messages: dict[str, Message] = field(default_factory=dict)
     """In the order of writing."""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What of the settings goes with each request to the upstream."""
-        return {name: self.settings[name] for name in OPTIONS if name in self.settings}
 
     def path(self, message_id: str | None = None) -> list[Message]:
         """The messages from the first to this one; None: to the active leaf."""
@@ -121,7 +131,7 @@ class Conversation:
             raise Conflict("An answer is still being written here. Wait for it, or stop it.")
 
     def ask(
-        self, text: str, answer_id: str, edit: str | None, model: str | None
+        self, content: Content, answer_id: str, edit: str | None, model: str | None
     ) -> tuple[Message, Message]:
         """The user's next message, and the answer to it, which is the active leaf now.
 
@@ -131,9 +141,9 @@ class Conversation:
         before = self.leaf
         parent = before if edit is None else self.message(edit, "user", "edit").parent
         question = self._add(secrets.token_urlsafe(12), parent, "user")
-        question.content = text
+        question.content = content
         if self.title is None:
-            self.title = title_of(text)
+            self.title = title_of(content.text)
             self.draft_title = len(self.title) < QUESTION_SAYS_LITTLE
         return question, self._add_answer(answer_id, question.id, model, before)
 
@@ -163,7 +173,7 @@ class Conversation:
         self, answer_id: str, parent: str | None, model: str | None, before: str | None
     ) -> Message:
         answer = self._add(answer_id, parent, "assistant")
-        answer.status, answer.model, answer.leaf_before = "pending", model, before
+        answer.status, answer.model, answer.leaf_before = Status.PENDING, model, before
         self.running = answer_id
         return answer
 

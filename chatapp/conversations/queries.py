@@ -1,17 +1,16 @@
 """The store's statements, built once, and their rows as plain data."""
 
-import re
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ..answers.outcome import Outcome
 from ..database.schema import micros, moment_of
-from ..errors import NotFound
-from .model import Conversation, Message
+from ..errors import NotFound, restored
+from .model import ID, Content, Conversation, Message
 from .tables import conversations, messages
-
-ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 _the_id: Final[sa.BindParameter[str]] = sa.bindparam("the_id")
 _owned = conversations.c.owner == sa.bindparam("the_owner")
@@ -64,7 +63,8 @@ RUNNING: Final = (
 )
 
 _CONVERSATION_FIELDS: Final = tuple(conversations.c.keys())
-_MESSAGE_FIELDS: Final = tuple(messages.c.keys())
+_MESSAGE_FIELDS: Final = tuple(each.name for each in fields(Message))
+_OUTCOME_COLUMNS: Final = tuple(each.name for each in fields(Outcome))
 _TEXTS: Final = ("title", "content", "reasoning")
 
 
@@ -117,8 +117,12 @@ def to_row(record: Conversation | Message | dict[str, Any]) -> dict[str, Any]:
     if isinstance(record, dict):
         row = dict(record)
     else:
-        fields = _CONVERSATION_FIELDS if isinstance(record, Conversation) else _MESSAGE_FIELDS
-        row = {name: getattr(record, name) for name in fields}
+        names = _CONVERSATION_FIELDS if isinstance(record, Conversation) else _MESSAGE_FIELDS
+        row = {name: getattr(record, name) for name in names}
+    if "content" in row:
+        row["content"] = row["content"].text
+    if "outcome" in row:
+        row |= row.pop("outcome").fields()
     for name in _TEXTS:
         if row.get(name):
             row[name] = clean(row[name])
@@ -138,8 +142,16 @@ def conversation_of(row: sa.Row[Any]) -> Conversation:
 
 def messages_of(rows: Iterable[Any]) -> dict[str, Message]:
     """By their ids, in the order of the rows."""
-    found = [Message(*(*values, moment_of(created))) for *values, created in rows]
+    found = [_message_of(dict(row._mapping)) for row in rows]
     return {message.id: message for message in found}
+
+
+def _message_of(row: dict[str, Any]) -> Message:
+    ended = {name: row.pop(name) for name in _OUTCOME_COLUMNS}
+    if ended["error"]:
+        ended["error"] = restored(ended["error"])
+    row |= {"content": Content(row["content"]), "created_at": moment_of(row["created_at"])}
+    return Message(**row, outcome=Outcome(**ended))
 
 
 def find(

@@ -14,12 +14,12 @@ from ..database.database import Database
 from ..database.schema import micros
 from ..errors import InvalidRequest, NotFound
 from . import queries, transactions
-from .ledger import Ledger
-from .model import MAX_TITLE_CHARS, Conversation, Message, title_of
+from .ledger import Closed, Ledger
+from .model import ID, MAX_TITLE_CHARS, Content, Conversation, Message, title_of
 
-__all__ = ["MAX_TITLE_CHARS", "Conversation", "Message", "Store", "title_of"]
+__all__ = ["ID", "MAX_TITLE_CHARS", "Content", "Conversation", "Message", "Store", "title_of"]
 
-CURSOR: Final = re.compile(r"([0-9]{1,18})\.([A-Za-z0-9_-]{1,64})", re.ASCII)
+CURSOR: Final = re.compile(rf"([0-9]{{1,18}})\.({ID.pattern})", re.ASCII)
 
 
 class Store:
@@ -162,7 +162,7 @@ class Store:
         self,
         owner: str,
         conversation_id: str | None,
-        text: str,
+        content: Content,
         answer_id: str,
         edit: str | None,
         model: str | None = None,
@@ -187,7 +187,7 @@ class Store:
                 found = queries.find(connection, queries.LOCK, owner, conversation_id)
                 self._check_free(queries.load_messages(connection, found), 2)
             chosen = model or found.settings.get("model") or default_model
-            question, answer = found.ask(text, answer_id, edit, chosen)
+            question, answer = found.ask(content, answer_id, edit, chosen)
             if conversation_id is None:
                 answer.opens, found.created_at = True, found.updated_at
                 connection.execute(queries.INSERT, queries.to_row(found))
@@ -231,7 +231,7 @@ class Store:
 
         def work(connection: sa.Connection) -> str | None:
             gone = transactions.take_back(connection, answer_id)
-            self.ledger.closed(connection, answer_id, "refused", None, None)
+            self.ledger.close_call(connection, Closed(answer_id, "refused"))
             return gone
 
         return self._database.run(work)
@@ -254,7 +254,7 @@ class Store:
         :raises NotFound:
         """
         given = {"the_id": answer_id, "the_owner": owner}
-        if queries.ID.fullmatch(answer_id):
+        if ID.fullmatch(answer_id):
             found = self._database.run(
                 lambda connection: queries.messages_of(connection.execute(queries.ANSWER, given)),
                 read_only=True,

@@ -4,15 +4,14 @@ Whoever writes takes the conversation's row first, then messages, then the ledge
 a ring.
 """
 
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
+from ..answers.outcome import RUNNING, Outcome, Status
 from . import queries
-from .ledger import Ledger, opened
-from .model import Conversation, Message, title_of_exchange
-
-RUNNING: Final = ("pending", "streaming")
+from .ledger import Closed, Ledger, opened
+from .model import Content, Conversation, Message, title_of_exchange
 
 
 def enter(connection: sa.Connection, found: Conversation, *new: Message) -> None:
@@ -43,16 +42,18 @@ def update(
     connection: sa.Connection, ledger: Ledger, answer_id: str, fields: dict[str, Any]
 ) -> str | None:
     """Write what an answer has become; the conversation's title, if the answer has added to it."""
-    ends = fields.get("status", RUNNING[0]) not in RUNNING
+    ends = fields.get("status", Status.PENDING) not in RUNNING
     freed = connection.execute(queries.RELEASE, {"the_id": answer_id}).first() if ends else None
     values = queries.to_row(fields) | {"the_id": answer_id}
     there = connection.execute(queries.CHANGE_ANSWER, values).rowcount
     title = None
-    if freed and freed.draft_title and there and fields["status"] == "done":
-        title = title_of_exchange(freed.title, fields.get("content", ""))
+    if freed and freed.draft_title and there and fields["status"] == Status.DONE:
+        title = title_of_exchange(freed.title, fields.get("content", Content()).text)
         saved = {"the_id": freed.id, "title": queries.clean(title), "draft_title": False}
         connection.execute(queries.CHANGE, saved)
     if ends:
-        usage = (fields.get("usage"), fields.get("usage_source"))
-        ledger.closed(connection, answer_id, fields["status"], *usage, fields.get("model"))
+        outcome = fields.get("outcome", Outcome())
+        ledger.close_call(
+            connection, Closed(answer_id, fields["status"], outcome, fields.get("model"))
+        )
     return title if freed and title != freed.title else None

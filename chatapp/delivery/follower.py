@@ -109,7 +109,8 @@ class Follower:
 
     def _snapshot(self) -> bytes:
         """All text so far: loss of detail is announced, never hidden."""
-        number, fields = self._answer.snapshot()
+        transcript = self._answer.log.transcript()
+        number = transcript.number
         from_the_start = not self._lost and self._cursor == 0
         if self._answer.log.ends_at(number):
             # The last event is no text. It follows under its own number, so that the client sees
@@ -117,8 +118,9 @@ class Follower:
             number -= 1
         self._lost, self._cursor = False, number
         if self._granularity is not Granularity.TOKEN:
-            before = {EventType.TEXT: fields["text"], EventType.REASONING: fields["reasoning"]}
+            before = {kind: transcript.of(kind) for kind in DELTAS}
             self._joiner = Joiner(self._granularity, before)
+        fields = self._answer.snapshot_fields(transcript)
         snapshot = sse.encode(Event(number, EventType.SNAPSHOT, event_data(fields)))
         return sse.encode(self._answer.start_event()) + snapshot if from_the_start else snapshot
 
@@ -127,9 +129,9 @@ class Follower:
         if not self._cursor:
             return {}
         log = self._answer.log
-        number, text, reasoning = log.snapshot()
-        before = {EventType.TEXT: text, EventType.REASONING: reasoning}
-        later = log.events(self._cursor, number)
+        transcript = log.transcript()
+        before = {kind: transcript.of(kind) for kind in DELTAS}
+        later = log.events(self._cursor, transcript.number)
         for kind in DELTAS:
             size = sum(len(event.text) for event in later if event.type is kind)
             before[kind] = before[kind][: len(before[kind]) - size]

@@ -10,8 +10,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-RUNNING: Final = frozenset({"pending", "streaming"})
-"""Statuses of an answer that is not over yet."""
 MAX_READ_BYTES: Final = 4 << 20
 MAX_ORPHANS: Final = 1000
 MAX_PUBLISHED: Final = 1000

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from ..answers.outcome import RUNNING
 from .base import (
     MAX_ORPHANS,
     MAX_PUBLISHED,
     MAX_READ_BYTES,
-    RUNNING,
     PendingMessage,
     PublishedMessage,
     Record,

@@ -17,6 +17,7 @@ from ..upstream.transport import Cancellation
 from .continuation import Continuation, interrupted, prefilled
 from .history import cut
 from .hooks import AnswerInfo, AnswerRequest, AnswerResult, Hooks
+from .sampling import sampling_of
 from .tools.executor import ToolContext
 from .tools.registry import Tools
 from .tools.rounds import RoundsCancellation, ToolRounds
@@ -129,10 +130,7 @@ class Generator:
             status=str(answer.status),
             text=answer.log.text(),
             reasoning=answer.log.text(EventType.REASONING),
-            finish_reason=answer.finish_reason,
-            usage=answer.usage,
-            usage_source=answer.usage_source,
-            error=answer.error.fields() if answer.error else None,
+            **answer.outcome.fields(),
             created_at=answer.created_at,
             seconds=(datetime.now(UTC) - answer.created_at).total_seconds(),
         )
@@ -222,10 +220,12 @@ def prompt_for(
     Answers that came to nothing are left out; options of the request win over the conversation's.
     """
     messages = [
-        {"role": message.role, "content": message.content}
+        {"role": message.role, "content": message.content.for_upstream()}
         for message in conversation.path(answer_id)
         if message.content and message.id != answer_id
     ]
     if prompt := conversation.settings.get("system_prompt"):
         messages.insert(0, {"role": "system", "content": prompt})
-    return Prompt(model=model, messages=messages, options=conversation.options | options)
+    return Prompt(
+        model=model, messages=messages, options=sampling_of(conversation.settings) | options
+    )

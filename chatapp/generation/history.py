@@ -3,21 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-BYTES_PER_TOKEN: Final = 4
-"""Of UTF-8; an estimate that holds for every script about equally well."""
+from ..answers.text.tokens import estimated_tokens, texts_of
+
 SYSTEM: Final = ("system", "developer")
 
 
 def tokens(message: dict[str, Any]) -> int:
     """About how many tokens a message has; at least 1."""
-    content = message.get("content")
-    if isinstance(content, list):
-        # What is no text, such as a picture, costs what the model makes of it: nobody knows here.
-        texts = [part.get("text") for part in content if isinstance(part, dict)]
-    else:
-        texts = [content]
-    size = sum(_bytes(text) for text in texts if isinstance(text, str))
-    return max(-(-size // BYTES_PER_TOKEN), 1)
+    return max(estimated_tokens(texts_of(message)), 1)
 
 
 def cut(history: Sequence[dict[str, Any]], budget_tokens: int) -> list[dict[str, Any]]:
@@ -44,7 +37,3 @@ def cut(history: Sequence[dict[str, Any]], budget_tokens: int) -> list[dict[str,
             first = index
     kept = [message for message in history[:first] if message.get("role") in SYSTEM]
     return kept + list(history[first:])
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

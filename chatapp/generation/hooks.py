@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ..answers.answer import Deltas, Status
+from ..answers.answer import Deltas
 from ..answers.events import EventType
+from ..answers.outcome import Status
 from ..errors import ChatAppError, InternalError
 from ..runtime.stall_watch import StallWatch, name_of
 

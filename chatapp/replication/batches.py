@@ -3,7 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
-from ..answers.answer import Answer, Status
+from ..answers.answer import Answer
+from ..answers.outcome import Status
 from ..eventlog import Record, Segment, State
 from .segments import new_segments
 

@@ -10,9 +10,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ..answers.answer import Answer, Status
+from ..answers.answer import Answer
 from ..answers.events import DELTAS, TERMINAL, EventType
 from ..answers.live_log import LiveLog
+from ..answers.outcome import Outcome, Status, Transcript
 from ..answers.sse import decode_frames
 from ..errors import restored
 from ..eventlog import EventLog, Record, Segment
@@ -134,7 +135,8 @@ def absorb(answer: Answer, segments: list[Segment]) -> None:
                 answer.log.append_piece(event.type, event.text)
             elif event.type is EventType.SNAPSHOT:
                 fields = event.fields()
-                answer.log.restart(segment.last, fields["text"], fields["reasoning"])
+                written = Transcript(segment.last, fields["text"], fields["reasoning"])
+                answer.log.restart(written)
             else:
                 _note(answer, event.type, event.fields())
                 answer.log.append(event.type, event.data)
@@ -148,9 +150,8 @@ def _note(answer: Answer, kind: EventType, fields: dict[str, Any]) -> None:
     if kind is EventType.START:
         answer.conversation_id, answer.model = fields["conversation_id"], fields["model"]
     elif kind is EventType.DONE:
-        answer.finish_reason = fields["finish_reason"]
-        answer.usage, answer.usage_source = fields["usage"], fields["usage_source"]
-        stopped = answer.finish_reason == "stopped"
+        answer.outcome = Outcome(**fields)
+        stopped = answer.outcome.finish_reason == "stopped"
         answer.status = Status.STOPPED if stopped else Status.DONE
     elif kind is EventType.FAILED:
-        answer.status, answer.error = Status.FAILED, restored(fields)
+        answer.status, answer.outcome = Status.FAILED, Outcome(error=restored(fields))

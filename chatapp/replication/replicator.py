@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from ..answers.answer import RUNNING, Answer, Status
+from ..answers.answer import Answer
+from ..answers.outcome import RUNNING, Status
 from ..errors import StorageUnavailable
 from ..eventlog import EventLog, PendingMessage, Written
 from ..runtime.background import BackgroundTask

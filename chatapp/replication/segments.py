@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from ..answers.answer import Answer, Status
+from ..answers.answer import Answer
 from ..answers.events import Event, EventType, event_data
+from ..answers.outcome import Status
 from ..answers.sse import encode
 from ..eventlog import Record, Segment
 
@@ -24,7 +25,8 @@ def new_segments(answer: Answer, cursor: int) -> list[Segment]:
     except LookupError:
         # So much was written while the event log was away that the oldest events went. Who reads
         # elsewhere is told so, and gets the text.
-        number, fields = answer.snapshot()
+        transcript = log.transcript()
+        number, fields = transcript.number, answer.snapshot_fields(transcript)
         if log.ends_at(number):
             number -= 1
         frame = encode(Event(number, EventType.SNAPSHOT, event_data(fields)))

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from ..answers.answer import ID_LENGTH, RUNNING, Answer, Moved
+from ..answers.answer import Answer, Moved
 from ..answers.events import EventType
+from ..answers.outcome import ID_LENGTH, RUNNING, Outcome, Status
 from ..answers.registry import INTERRUPTED, AnswerRegistry
 from ..conversations.ledger import Closed
 from ..conversations.ledger_writer import LedgerWriter
-from ..conversations.store import Store
+from ..conversations.store import Content, Store
 from ..errors import Interrupted, NotFound, StorageUnavailable
 from ..eventlog import EventLog
 from ..generation.generator import Generator
@@ -244,11 +245,10 @@ class Service:
             raise Moved
         if answer.conversation_id is not None:
             self.ledger_writer.settle(answer.id)
-            fields = outcome(answer, answer.log.last + 1)
+            fields = stored_fields(answer, answer.log.last + 1)
             self.retry_queue.do(lambda: self._write_down(answer, fields))
         else:
-            usage = (answer.usage, answer.usage_source)
-            closed = Closed(answer.id, answer.status, *usage, answer.model)
+            closed = Closed(answer.id, answer.status, answer.outcome, answer.model)
             self.ledger_writer.call_ends(closed)
         self.pubsub.publish("answer", about(answer, "finished"), to=answer.owner)
 
@@ -288,22 +288,19 @@ class Service:
                 continue
             record = self.event_log.find(message.id)
             if record is None:
-                error = Interrupted(INTERRUPTED).fields()
-                self._store.update(message.id, status="failed", error=error)
+                outcome = Outcome(error=Interrupted(INTERRUPTED))
+                self._store.update(message.id, status=Status.FAILED, outcome=outcome)
             elif record.status not in RUNNING and (answer := self.replicas.load(record)):
-                self._store.update(message.id, **outcome(answer, answer.log.last))
+                self._store.update(message.id, **stored_fields(answer, answer.log.last))
 
 
-def outcome(answer: Answer, last_event: int) -> dict[str, Any]:
+def stored_fields(answer: Answer, last_event: int) -> dict[str, Any]:
     """What a conversation keeps of an answer that has ended."""
     return {
         "model": answer.model,
-        "content": answer.log.text(),
+        "content": Content(answer.log.text()),
         "reasoning": answer.log.text(EventType.REASONING),
-        "status": str(answer.status),
-        "finish_reason": answer.finish_reason,
-        "usage": answer.usage,
-        "usage_source": answer.usage_source,
-        "error": answer.error.fields() if answer.error else None,
+        "status": answer.status,
+        "outcome": answer.outcome,
         "last_event": last_event,
     }

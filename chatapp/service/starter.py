@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from ..answers.answer import Answer, Status
+from ..answers.answer import Answer
+from ..answers.outcome import Status
 from ..answers.registry import AnswerRegistry
 from ..conversations.ledger_writer import LedgerWriter
-from ..conversations.store import Conversation, Store
+from ..conversations.store import Content, Conversation, Store
 from ..errors import ChatAppError, Conflict, InternalError, InvalidRequest, ShuttingDown, restored
 from ..eventlog import EventLog, Record
 from ..generation.generator import Generator, Prompt, prompt_for
@@ -32,14 +33,14 @@ NO_REASON: Final = msgspec.json.encode(InternalError("It never began. Ask again.
 class ChatRequest:
     """A question, checked. Either `message`, `messages` or `regenerate` is there."""
 
-    message: str | None = None
+    message: Content | None = None
     messages: list[dict[str, Any]] | None = None
     conversation_id: str | None = None
     regenerate: str | None = None
     edit: str | None = None
     model: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    """`temperature`, `top_p`, `max_tokens`, `reasoning_effort`, as far as they are given."""
+    """Sampling options, as far as they are given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +124,8 @@ class Starter:
         :raises ChatAppError: its no.
         """
         answer.accepted_or_refused.wait(self.settings.start_wait)
-        if answer.error and not answer.accepted:
-            raise answer.error
+        if answer.outcome.error and not answer.accepted:
+            raise answer.outcome.error
         return answer
 
     def _join(self, record: Record) -> Answer:
@@ -199,7 +200,7 @@ class Starter:
         conversation = self.store.ask(
             answer.owner,
             asked.conversation_id,
-            asked.message or "",
+            asked.message or Content(),
             answer.id,
             asked.edit,
             **models,

@@ -5,7 +5,6 @@ from typing import Final
 import msgspec
 
 from ..answers.answer import Answer
-from ..answers.events import EventType
 from ..answers.registry import INTERRUPTED, AnswerRegistry
 from ..conversations.store import Store
 from ..errors import ChatAppError, Interrupted, NotFound
@@ -100,4 +99,5 @@ def skip_unknown(answer: Answer) -> None:
     A reader who has seen one of them comes with a number in between, and gets a snapshot.
     """
     log = answer.log
-    log.restart(log.last + MAX_UNKNOWN_EVENTS, log.text(), log.text(EventType.REASONING))
+    written = log.transcript()
+    log.restart(written._replace(number=written.number + MAX_UNKNOWN_EVENTS))

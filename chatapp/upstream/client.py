@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, cast
 import httpx2
 import openai
 
+from ..answers.text.tokens import estimated_tokens, texts_of
 from ..errors import ChatAppError, UpstreamInvalid, UpstreamModelNotFound, UpstreamUnconfigured
 from ..settings import Settings
 from .completion_stream import CompletionStream, ReadBody
@@ -160,7 +161,7 @@ class Upstream:
                 response = self._ask_twice(model, messages, options)
         finally:
             current_cancellation.reset(token)
-        prompt = sum(len(str(message.get("content") or "").encode()) for message in messages)
+        prompt = estimated_tokens(text for message in messages for text in texts_of(message))
         read_body = self._read_body() if in_event_loop else None
         return CompletionStream(response, c, prompt, read_body, self._settings.upstream_timeout)
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import httpx2
 
+from ..answers.text.tokens import estimated_tokens
 from ..errors import ChatAppError, UpstreamCut, UpstreamInvalid, UpstreamTimeout
 from .chunks import ChunkReader, Delta, ToolCall
 from .sse_decoder import Decoder, MessageTooLarge
@@ -30,7 +31,7 @@ class CompletionStream:
 
     :param response: accepted by the upstream, its body unread.
     :param cancellation: closes its connection.
-    :param prompt_bytes: of the question's text, for an estimate of the usage.
+    :param prompt_tokens: an estimate, for who reports no usage.
     :param pump: what hands the bytes on in `copy`; None: the thread that calls it.
     :param silence: seconds that the pump bears.
     """
@@ -42,7 +43,7 @@ class CompletionStream:
         "_decoder",
         "_encoded",
         "_ended",
-        "_prompt_bytes",
+        "_prompt_tokens",
         "_read_body",
         "_reader",
         "_silence",
@@ -56,7 +57,7 @@ class CompletionStream:
         self,
         response: httpx2.Response,
         cancellation: Cancellation,
-        prompt_bytes: int,
+        prompt_tokens: int,
         read_body: ReadBody | None,
         silence: float,
     ) -> None:
@@ -67,7 +68,7 @@ class CompletionStream:
         self._encoded = response if encoded else None
         self._body: RawBody = response.extensions["raw_body"]
         self._cancellation = cancellation
-        self._prompt_bytes = prompt_bytes
+        self._prompt_tokens = prompt_tokens
         self._read_body = None if encoded else read_body
         self._silence = silence
         self._reader = ChunkReader()
@@ -209,10 +210,10 @@ class CompletionStream:
         return [call for _, call in sorted(self._reader.tool_calls.items())]
 
     def usage(self, text: str) -> tuple[dict[str, int], str]:
-        """Tokens as the provider counted them, else estimated at four bytes of UTF-8 each."""
+        """Tokens as the provider counted them, else estimated."""
         if self._reader.usage:
             return self._reader.usage, "provider"
-        prompt, completion = -(-self._prompt_bytes // 4), -(-len(text.encode()) // 4)
+        prompt, completion = self._prompt_tokens, estimated_tokens([text])
         counted = {"prompt_tokens": prompt, "completion_tokens": completion}
         return counted | {"total_tokens": prompt + completion}, "estimated"
 

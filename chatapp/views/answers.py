@@ -7,11 +7,13 @@ from flask import Blueprint, Response, request, url_for
 from flask.typing import ResponseReturnValue
 
 from ..answers import sse
-from ..answers.answer import RUNNING, Answer
-from ..answers.events import Event, EventType, event_data, start_event, timestamp
+from ..answers.answer import Answer
+from ..answers.events import start_event, timestamp
+from ..answers.outcome import RUNNING, Transcript
 from ..answers.text.granularity import Granularity
 from ..conversations.store import Message
 from ..delivery.follower import Follower
+from ..delivery.stored_answer import frames_of_stored_answer
 from ..errors import InvalidRequest, NotFound, StorageUnavailable
 from ..service.components import Components
 from .auth import owner, rate_limit_key, reader_of, ticket
@@ -68,7 +70,9 @@ def register(blueprint: Blueprint, components: Components) -> None:
         message = _ended(components.store.answer(reader, answer_id))
         if cursor is not None and cursor >= message.last_event:
             return Response(status=204)
-        return _frames_of_message(message, from_the_start=cursor == 0)
+        response = whole(_frames_of_message(message, from_the_start=cursor == 0))
+        response.headers["X-Answer-Id"] = message.id
+        return response
 
     @blueprint.post("/api/answers/<answer_id>/stop")
     def stop_answer(answer_id: str) -> ResponseReturnValue:
@@ -123,37 +127,25 @@ def _reference(answer: Answer) -> dict[str, Any]:
 
 
 def _snapshot_of_answer(answer: Answer) -> dict[str, Any]:
-    number, fields = answer.snapshot()
-    return {
-        "id": answer.id,
-        "conversation_id": answer.conversation_id,
-        "model": answer.model,
-        **fields,
-        "finish_reason": answer.finish_reason,
-        "usage": answer.usage,
-        "usage_source": answer.usage_source,
-        "error": answer.error.fields() if answer.error else None,
-        "last_event": number,
-        "created_at": timestamp(answer.created_at),
-        **_links(answer.id),
-    }
+    transcript = answer.log.transcript()
+    return _snapshot(answer, transcript, answer.shown_status)
 
 
 def _snapshot_of_message(message: Message) -> dict[str, Any]:
+    return _snapshot(message, message.transcript, message.status)
+
+
+def _snapshot(of: Answer | Message, transcript: Transcript, status: str) -> dict[str, Any]:
     return {
-        "id": message.id,
-        "conversation_id": message.conversation_id,
-        "model": message.model,
-        "text": message.content,
-        "reasoning": message.reasoning,
-        "status": message.status,
-        "finish_reason": message.finish_reason,
-        "usage": message.usage,
-        "usage_source": message.usage_source,
-        "error": message.error,
-        "last_event": message.last_event,
-        "created_at": timestamp(message.created_at),
-        **_links(message.id),
+        "id": of.id,
+        "conversation_id": of.conversation_id,
+        "model": of.model,
+        **transcript.fields(),
+        "status": status,
+        **of.outcome.fields(),
+        "last_event": transcript.number,
+        "created_at": timestamp(of.created_at),
+        **_links(of.id),
     }
 
 
@@ -168,20 +160,7 @@ def _ended(message: Message) -> Message:
     return message
 
 
-def _frames_of_message(message: Message, *, from_the_start: bool) -> Response:
-    """Snapshot and end of an answer whose log is gone; for who has nothing yet, also its start."""
-    text = {"text": message.content, "reasoning": message.reasoning, "status": message.status}
-    end = {name: getattr(message, name) for name in ("finish_reason", "usage", "usage_source")}
-    last = message.last_event
-    frames = b""
-    if from_the_start:
-        about = (message.id, message.conversation_id, message.model, message.created_at)
-        frames = sse.encode(start_event(*about))
-    frames += sse.encode(Event(last - 1, EventType.SNAPSHOT, event_data(text)))
-    if message.error:
-        frames += sse.encode(Event(last, EventType.FAILED, event_data(message.error)))
-    else:
-        frames += sse.encode(Event(last, EventType.DONE, event_data(end)))
-    response = whole(frames)
-    response.headers["X-Answer-Id"] = message.id
-    return response
+def _frames_of_message(message: Message, *, from_the_start: bool) -> bytes:
+    about = (message.id, message.conversation_id, message.model, message.created_at)
+    start = start_event(*about) if from_the_start else None
+    return frames_of_stored_answer(start, message.transcript, message.status, message.outcome)

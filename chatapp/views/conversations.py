@@ -5,26 +5,20 @@ from typing import Any, Final
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from ..answers.answer import RUNNING
 from ..answers.events import timestamp
-from ..conversations.store import MAX_TITLE_CHARS, Conversation, Message
+from ..answers.outcome import RUNNING
+from ..conversations.store import ID, MAX_TITLE_CHARS, Conversation, Message
 from ..errors import InvalidRequest
+from ..generation.sampling import SAMPLING_OPTIONS
 from ..service.components import Components
 from ..settings import Settings
 from .auth import owner, rate_limit_key
-from .validation import ID, chat_request, json_body, refuse_unknown, text_field
+from .validation import chat_request, json_body, refuse_unknown, text_field
 
 PAGE_DEFAULT: Final = 50
 MAX_PAGE_SIZE: Final = 200
 MAX_QUERY_CHARS: Final = 200
-SETTINGS: Final = (
-    "model",
-    "system_prompt",
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "reasoning_effort",
-)
+SETTINGS: Final = ("model", "system_prompt", *SAMPLING_OPTIONS)
 
 
 def register(blueprint: Blueprint, components: Components) -> None:
@@ -143,18 +137,15 @@ def _shown(components: Components, message: Message, siblings: list[str]) -> dic
         "parent": message.parent,
         "siblings": siblings,
         "role": message.role,
-        "content": message.content,
+        "content": message.content.text,
         "reasoning": message.reasoning,
         "status": message.status,
         "model": message.model,
-        "finish_reason": message.finish_reason,
-        "usage": message.usage,
-        "usage_source": message.usage_source,
-        "error": message.error,
+        **message.outcome.fields(),
         "created_at": timestamp(message.created_at),
     }
     if message.status in RUNNING and (answer := components.service.find(owner(), message.id)):
-        _, fields = answer.snapshot()
-        text = {"content": fields["text"], "reasoning": fields["reasoning"]}
+        written = answer.log.transcript()
+        text = {"content": written.text, "reasoning": written.reasoning}
         shown |= text | {"status": answer.shown_status}
     return shown

@@ -8,8 +8,10 @@ from typing import Any, Final
 from flask import request
 from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestEntityTooLarge
 
+from ..conversations.store import ID, Content
 from ..delivery.client_connection import body_deadline, socket_of
 from ..errors import BodyTooLarge, ChatAppError, InvalidRequest, NotJSON, UnknownField
+from ..generation.sampling import SAMPLING_OPTIONS
 from ..service.starter import ChatRequest
 from ..settings import Settings
 
@@ -17,8 +19,6 @@ logger = logging.getLogger(__name__)
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
 MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
-ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-EFFORT: Final = re.compile(r"[a-z]{1,16}", re.ASCII)
 MAX_NESTING: Final = 16
 KEY: Final = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 
@@ -129,7 +129,7 @@ def _check_text(name: str, value: str, most: int) -> None:
 
 
 def _message(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
-    parsed.message = text_field(name, value, settings.message_max_chars)
+    parsed.message = Content(text_field(name, value, settings.message_max_chars))
 
 
 def _messages(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
@@ -187,21 +187,8 @@ def _model(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> N
     parsed.model = text_field(name, value, 256)
 
 
-def _number(low: float, high: float, *, whole: bool = False) -> Any:
-    kinds = (int,) if whole else (int, float)
-
-    def read(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
-        if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
-            kind = "a whole number" if whole else "a number"
-            raise InvalidRequest(f"{name} must be {kind} from {low:g} to {high:g}.", param=name)
-        parsed.options[name] = value
-
-    return read
-
-
-def _effort(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
-    if not isinstance(value, str) or not EFFORT.fullmatch(value):
-        raise InvalidRequest(f"{name} must be a word like low, medium or high.", param=name)
+def _sampling(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
+    SAMPLING_OPTIONS[name].check(name, value)
     parsed.options[name] = value
 
 
@@ -212,8 +199,5 @@ _READERS: Final[dict[str, Any]] = {
     "regenerate": _id,
     "edit": _id,
     "model": _model,
-    "temperature": _number(0, 2),
-    "top_p": _number(0, 1),
-    "max_tokens": _number(1, 10_000_000, whole=True),
-    "reasoning_effort": _effort,
+    **dict.fromkeys(SAMPLING_OPTIONS, _sampling),
 }

@@ -16,15 +16,15 @@ FOR_ALL = {"errors", "settings", "settings_fields"}
 IMPORTS = {
     "root": "conversations database delivery eventlog generation identity runtime "
     "service upstream upstream/transport views",
-    "views": "answers conversations delivery identity replication runtime service",
+    "views": "answers conversations delivery generation identity replication runtime service",
     "service": "answers conversations delivery eventlog generation replication runtime upstream",
     "generation": "answers conversations identity runtime upstream upstream/transport",
     "replication": "answers eventlog identity runtime",
     "delivery": "answers runtime",
     "upstream": "answers runtime upstream/transport",
     "upstream/transport": "",
-    "conversations": "database runtime",
-    "eventlog": "database",
+    "conversations": "answers database runtime",
+    "eventlog": "answers database",
     "answers": "runtime",
     "database": "runtime",
     "identity": "",

@@ -18,8 +18,8 @@ import pytest
 
 import chatapp
 from chatapp import create_app
-from chatapp.answers.answer import TRANSITIONS
 from chatapp.answers.events import EventType
+from chatapp.answers.outcome import TRANSITIONS
 from chatapp.errors import CODES
 from tests.support.browser import Relay, chromium
 from tests.support.client import Client, joined

@@ -18,7 +18,7 @@ GRACE = ("--graceful-timeout", "8", "--keep-alive", "60")
 MARGIN = {"CHATAPP_DRAIN_MARGIN": "4"}
 
 
-class AnswerRegistry:
+class Answers:
     """A script: short answers end when `go_on` is set, long ones never do."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ def test_answers_that_fit_into_the_grace_time_are_read_to_their_end(
     number: int, serve: Callable[..., Gunicorn], upstream: FakeUpstream
 ) -> None:
     """TERM, Ctrl-C and QUIT alike; readers of longer answers are told to come back."""
-    upstream.script = script = AnswerRegistry()
+    upstream.script = script = Answers()
     server = serve(*GRACE, **MARGIN)
     short, long, idle = begin(server)
     os.killpg(server.pid, number) if number == signal.SIGINT else server.signal(number)
@@ -110,7 +110,7 @@ def test_answers_that_fit_into_the_grace_time_are_read_to_their_end(
 def test_a_reload_serves_new_visitors_while_old_answers_run_on(
     serve: Callable[..., Gunicorn], upstream: FakeUpstream
 ) -> None:
-    upstream.script = script = AnswerRegistry()
+    upstream.script = script = Answers()
     server = serve(*GRACE, **MARGIN)
     short, long, idle = begin(server)
     old = server.workers
@@ -133,7 +133,7 @@ def test_an_answer_that_nobody_reads_is_finished_before_the_worker_ends(
     serve: Callable[..., Gunicorn], upstream: FakeUpstream
 ) -> None:
     """No connection is open, so gunicorn alone would see nothing to wait for."""
-    upstream.script = script = AnswerRegistry()
+    upstream.script = script = Answers()
     server = serve(*GRACE, **MARGIN)
     client = Client(server.url)
     client.ask("short")
@@ -149,7 +149,7 @@ def test_an_answer_that_nobody_reads_is_finished_before_the_worker_ends(
 def test_a_second_ctrl_c_does_not_wait_for_answers(
     serve: Callable[..., Gunicorn], upstream: FakeUpstream
 ) -> None:
-    upstream.script = AnswerRegistry()
+    upstream.script = Answers()
     server = serve("--graceful-timeout", "600")
     reader = Reader(Client(server.url), "long")
     poll(lambda: reader.begun)
@@ -178,7 +178,7 @@ def test_workers_end_soon_after_their_master_was_killed(
     serve: Callable[..., Gunicorn], upstream: FakeUpstream
 ) -> None:
     """They free the port, also with an answer running."""
-    upstream.script = AnswerRegistry()
+    upstream.script = Answers()
     server = serve(*GRACE, **MARGIN)
     reader = Reader(Client(server.url), "long")
     poll(lambda: reader.begun)

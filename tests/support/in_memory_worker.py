@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator
 
-from chatapp.answers.answer import Answer, Deltas, Status
+from chatapp.answers.answer import Answer, Deltas
 from chatapp.answers.events import Event, EventType
+from chatapp.answers.outcome import Status
 from chatapp.answers.registry import AnswerRegistry
 from chatapp.errors import UpstreamCut
 from chatapp.settings import Settings

@@ -3,13 +3,15 @@
 import contextlib
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 
-from chatapp.answers.answer import Answer, Status
+from chatapp.answers.answer import Answer
 from chatapp.answers.events import Event, EventType
 from chatapp.answers.live_log import LiveLog
+from chatapp.answers.outcome import Outcome, Status
 from chatapp.errors import StorageUnavailable
 from chatapp.eventlog import EventLog
 from chatapp.replication.replicas import absorb
@@ -106,11 +108,16 @@ def begun(max_bytes: int = 1 << 20, key: str | None = None) -> Answer:
     return answer
 
 
-def end(answer: Answer, status: Status = Status.DONE) -> None:
+def end(
+    answer: Answer,
+    status: Status = Status.DONE,
+    outcome: Outcome = Outcome("stop"),  # noqa: B008 - frozen
+) -> None:
     """Bring an answer to its end."""
     answer.move(status)
-    answer.finish_reason = "stopped" if status is Status.STOPPED else "stop"
-    answer.close(nothing)
+    if status is Status.STOPPED:
+        outcome = replace(outcome, finish_reason="stopped")
+    answer.write_end(outcome, nothing)
 
 
 def write(answer: Answer, *texts: str, kind: EventType = TEXT) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ...answers.outcome import RUNNING
 from ...database.database import Database
 from ..base import (
     MAX_ORPHANS,
     MAX_PUBLISHED,
     MAX_READ_BYTES,
-    RUNNING,
     PendingMessage,
     PublishedMessage,
     Record,

@@ -7,9 +7,10 @@ from itertools import product
 
 import pytest
 
-from chatapp.answers.answer import TRANSITIONS, Answer, IllegalTransition, Status
+from chatapp.answers.answer import Answer, IllegalTransition
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
+from chatapp.answers.outcome import TRANSITIONS, Status
 from chatapp.errors import InternalError, UpstreamBusy, UpstreamCut
 from chatapp.runtime.wakers import ThreadWaker
 from chatapp.settings import Settings
@@ -98,7 +99,7 @@ class TestAnAnswer:
         answer = worker.answers.create("me")
         worker.answers.run(answer, refuse, FakeStream())
         assert worker.answers.join(30)
-        assert (answer.status, answer.accepted, answer.error.code) == (
+        assert (answer.status, answer.accepted, answer.outcome.error.code) == (
             Status.FAILED,
             False,
             "upstream_busy",
@@ -128,7 +129,7 @@ class TestAnAnswer:
 
         answer = Worker(save).finish(FakeStream("text"))
         assert (answer.status, kinds(answer)[-1]) == (Status.FAILED, "failed")
-        assert isinstance(answer.error, InternalError)
+        assert isinstance(answer.outcome.error, InternalError)
         assert b"secret" not in events(answer)[-1].data
         assert "could not be saved" in caplog.text
 

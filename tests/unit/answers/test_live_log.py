@@ -59,7 +59,7 @@ def test_trimming_keeps_all_text_and_the_newest_event_and_holds_the_bound(
     log = LiveLog(max_bytes)
     events = fill(log, entries)
     texts = {k: "".join(text for kind, text in entries if kind is k) for k in DELTAS}
-    assert log.snapshot() == (len(events), texts[TEXT], texts[REASONING])
+    assert log.transcript() == (len(events), texts[TEXT], texts[REASONING])
     if events:
         newest = sse.encode(events[-1])
         assert log.read(len(events) - 1)[0] == newest
@@ -118,7 +118,7 @@ def test_threads_that_read_while_one_writes_and_trims_see_every_event_whole() ->
             try:
                 data, end = log.read(cursor)
             except LookupError:
-                cursor, text, _ = log.snapshot()
+                cursor, text, _ = log.transcript()
                 continue
             for message in decoder.feed(data):
                 text += Event(0, TEXT, message.data).text

@@ -5,9 +5,10 @@ import threading
 
 import pytest
 
-from chatapp.answers.answer import Answer, Moved, Status
+from chatapp.answers.answer import Answer, Moved
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
+from chatapp.answers.outcome import Status
 from chatapp.answers.registry import INTERRUPTED
 from chatapp.errors import ChatAppError, Interrupted, TooManyAnswers, UpstreamBusy, UpstreamCut
 from chatapp.runtime.wakers import ThreadWaker
@@ -70,7 +71,7 @@ class TestTheRegistry:
         error = UpstreamBusy("Busy.")
         worker.answers.discard(answer, error)
         assert worker.answers.find(answer.id) is None
-        assert (answer.error, answer.accepted_or_refused.is_set(), answer.running) == (
+        assert (answer.outcome.error, answer.accepted_or_refused.is_set(), answer.running) == (
             error,
             True,
             False,
@@ -184,7 +185,7 @@ class TestTakingOver:
         worker.answers.run(answer, stream.open, stream)
         assert worker.answers.join(30)
         assert answer.log.text() == "12345678"
-        assert answer.finish_reason == "length"
+        assert answer.outcome.finish_reason == "length"
 
     def test_splits_as_if_one_had_written_all(self) -> None:
         """Sentences end where they would have ended, so that a cursor means the same."""

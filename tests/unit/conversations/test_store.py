@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatapp.answers.outcome import Outcome
 from chatapp.conversations.ledger import Ledger
 from chatapp.conversations.model import title_of, title_of_exchange
-from chatapp.conversations.store import MAX_TITLE_CHARS, Conversation, Store
+from chatapp.conversations.store import MAX_TITLE_CHARS, Content, Conversation, Store
 from chatapp.database.database import Database
-from chatapp.errors import Conflict, InvalidRequest, NotFound
+from chatapp.errors import Conflict, Interrupted, InvalidRequest, NotFound
+from chatapp.generation.sampling import sampling_of
 
 ME, OTHER = "me", "other"
 YEAR = 365 * 86400.0
@@ -30,22 +32,22 @@ def ask(
     store: Store, text: str, answer: str, conversation: str | None = None, edit: str | None = None
 ) -> Conversation:
     """Ask, and let the answer be written."""
-    asked = store.ask(ME, conversation, text, answer, edit)
-    store.update(answer, content=f"re {text}", status="done")
+    asked = store.ask(ME, conversation, Content(text), answer, edit)
+    store.update(answer, content=Content(f"re {text}"), status="done")
     return asked
 
 
 def shown(store: Store, conversation: Conversation) -> list[str]:
-    return [message.content for message in store.get(ME, conversation.id).path()]
+    return [message.content.text for message in store.get(ME, conversation.id).path()]
 
 
 def question_of(store: Store, conversation: Conversation, text: str) -> str:
     messages = store.get(ME, conversation.id).messages
-    return next(m.id for m in messages.values() if m.content == text)
+    return next(m.id for m in messages.values() if m.content.text == text)
 
 
 def test_a_question_makes_its_conversation_and_a_pending_answer(store: Store) -> None:
-    asked = store.ask(ME, None, "What is  this?\n", "a1", None, "a-model")
+    asked = store.ask(ME, None, Content("What is  this?\n"), "a1", None, "a-model")
     assert asked.title == "What is this?"
     assert [(m.role, m.status) for m in asked.path()] == [
         ("user", "done"),
@@ -60,29 +62,28 @@ def test_a_question_makes_its_conversation_and_a_pending_answer(store: Store) ->
 
 
 def test_everything_that_an_answer_has_become_is_kept(store: Store) -> None:
-    asked = store.ask(ME, None, "one", "a1", None)
+    asked = store.ask(ME, None, Content("one"), "a1", None)
     became = {
-        "content": "text\u2028\U0001f600",
+        "content": Content("text\u2028\U0001f600"),
         "reasoning": "why",
         "status": "failed",
         "model": "m",
-        "finish_reason": "stop",
-        "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
-        "usage_source": "provider",
-        "error": {"code": "interrupted", "message": "…", "retryable": True},
         "last_event": 7,
     }
-    store.update("a1", **became)
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    outcome = Outcome("stop", usage, "provider", Interrupted("…"))
+    store.update("a1", **became, outcome=outcome)
     answer = store.get(ME, asked.id).messages["a1"]
     assert {name: getattr(answer, name) for name in became} == became
+    assert answer.outcome.fields() == outcome.fields()
 
 
 @pytest.mark.parametrize(
     ("text", "kept"), [("a\0b", "a\N{REPLACEMENT CHARACTER}b"), ("half \ud83d", "half ?")]
 )
 def test_what_a_database_can_not_take_is_replaced(store: Store, text: str, kept: str) -> None:
-    asked = store.ask(ME, None, text, "a1", None)
-    store.update("a1", content=text, reasoning=text, status="done")
+    asked = store.ask(ME, None, Content(text), "a1", None)
+    store.update("a1", content=Content(text), reasoning=text, status="done")
     assert shown(store, asked) == [kept, kept]
     assert store.get(ME, asked.id).title.startswith(kept)  # type: ignore[union-attr]
     assert [each.id for each in store.page(ME, None, 9, text)[0]] == [asked.id]
@@ -99,7 +100,7 @@ class TestBranches:
         conversation = ask(store, "one", "a1")
         ask(store, "two", "a2", conversation.id)
         store.ask_again(ME, "a1", "a3")
-        store.update("a3", content="again", status="done")
+        store.update("a3", content=Content("again"), status="done")
         assert shown(store, conversation) == ["one", "again"]
         one = question_of(store, conversation, "one")
         ask(store, "uno", "a4", conversation.id, edit=one)
@@ -117,7 +118,7 @@ class TestBranches:
         ask(store, "two", "a2", conversation.id)
         ask(store, "zwei", "a3", conversation.id, edit=question_of(store, conversation, "two"))
         store.ask_again(ME, "a1", "a4")
-        store.update("a4", content="again", status="done")
+        store.update("a4", content=Content("again"), status="done")
         one = question_of(store, conversation, "one")
         for through, path in (
             ("a1", ["one", "re one", "zwei", "re zwei"]),
@@ -131,7 +132,7 @@ class TestBranches:
 
     def test_none_is_chosen_while_an_answer_runs(self, store: Store) -> None:
         conversation = ask(store, "one", "a1")
-        store.ask(ME, conversation.id, "two", "a2", None)
+        store.ask(ME, conversation.id, Content("two"), "a2", None)
         with pytest.raises(Conflict):
             store.change(ME, conversation.id, leaf="a1", title="not this either")
         assert store.get(ME, conversation.id).title == "one – re one"
@@ -147,10 +148,10 @@ class TestBranches:
 @pytest.mark.parametrize("status", ["pending", "streaming"])
 def test_one_answer_at_a_time(store: Store, status: str) -> None:
     conversation = ask(store, "one", "a1")
-    store.ask(ME, conversation.id, "two", "a2", None)
+    store.ask(ME, conversation.id, Content("two"), "a2", None)
     store.update("a2", status=status)
     with pytest.raises(Conflict):
-        store.ask(ME, conversation.id, "three", "a3", None)
+        store.ask(ME, conversation.id, Content("three"), "a3", None)
     with pytest.raises(Conflict):
         store.ask_again(ME, "a1", "a4")
     assert shown(store, conversation) == ["one", "re one", "two", ""]
@@ -160,7 +161,7 @@ def test_one_answer_at_a_time(store: Store, status: str) -> None:
 
 def test_answers_that_nobody_ended_are_found(store: Store) -> None:
     ask(store, "over", "a1")
-    store.ask(ME, None, "runs", "a2", None)
+    store.ask(ME, None, Content("runs"), "a2", None)
     later = datetime.now(UTC) + timedelta(seconds=1)
     assert [each.id for each in store.unfinished(later)] == ["a2"]
     assert store.unfinished(datetime.now(UTC) - timedelta(minutes=1)) == []
@@ -197,7 +198,7 @@ class TestWithdrawing:
     """What the upstream refused leaves the conversation as it was before."""
 
     def test_the_first_question_takes_its_conversation_with_it(self, store: Store) -> None:
-        conversation = store.ask(ME, None, "one", "a1", None)
+        conversation = store.ask(ME, None, Content("one"), "a1", None)
         assert store.withdraw("a1") == conversation.id
         with pytest.raises(NotFound):
             store.get(ME, conversation.id)
@@ -207,14 +208,14 @@ class TestWithdrawing:
 
     def test_a_conversation_that_was_there_before_stays(self, store: Store) -> None:
         conversation = store.create(ME, "mine")
-        store.ask(ME, conversation.id, "one", "a1", None)
+        store.ask(ME, conversation.id, Content("one"), "a1", None)
         assert store.withdraw("a1") is None
         assert store.get(ME, conversation.id).messages == {}
         ask(store, "two", "a2", conversation.id)
 
     def test_a_further_question(self, store: Store) -> None:
         conversation = ask(store, "one", "a1")
-        store.ask(ME, conversation.id, "two", "a2", None)
+        store.ask(ME, conversation.id, Content("two"), "a2", None)
         assert store.withdraw("a2") is None
         assert shown(store, conversation) == ["one", "re one"]
         assert len(store.get(ME, conversation.id).messages) == 2
@@ -230,24 +231,24 @@ class TestWithdrawing:
         conversation = ask(store, "one", "a1")
         ask(store, "two", "a2", conversation.id)
         edit = question_of(store, conversation, "one")
-        store.ask(ME, conversation.id, "uno", "a3", edit)
+        store.ask(ME, conversation.id, Content("uno"), "a3", edit)
         store.withdraw("a3")
         assert shown(store, conversation) == ["one", "re one", "two", "re two"]
         assert len(store.get(ME, conversation.id).messages) == 4
 
     def test_not_what_somebody_has_gone_on_from(self, store: Store) -> None:
         """Between the end of a refused answer and its withdrawal another tab may ask."""
-        conversation = store.ask(ME, None, "one", "a1", None)
+        conversation = store.ask(ME, None, Content("one"), "a1", None)
         store.update("a1", status="failed")
         ask(store, "two", "a2", conversation.id)
         assert store.withdraw("a1") is None
         assert shown(store, conversation) == ["one", "", "two", "re two"]
 
     def test_twice_or_after_a_deletion_is_harmless(self, store: Store) -> None:
-        store.ask(ME, None, "one", "a1", None)
+        store.ask(ME, None, Content("one"), "a1", None)
         store.withdraw("a1")
         assert store.withdraw("a1") is None
-        conversation = store.ask(ME, None, "one", "a2", None)
+        conversation = store.ask(ME, None, Content("one"), "a2", None)
         store.delete(ME, conversation.id)
         assert store.withdraw("a2") is None
 
@@ -262,11 +263,11 @@ def test_other_peoples_conversations_are_not_found(store: Store) -> None:
         lambda: store.delete(OTHER, conversation.id),
         lambda: store.answer(OTHER, "a1"),
         lambda: store.conversation_of(OTHER, "a1"),
-        lambda: store.ask(OTHER, conversation.id, "x", "a2", None),
+        lambda: store.ask(OTHER, conversation.id, Content("x"), "a2", None),
         lambda: store.ask_again(OTHER, "a1", "a2"),
-        lambda: store.ask(OTHER, mine.id, "x", "a2", question),
-        lambda: store.ask(ME, conversation.id, "x", "a2", "nothing"),
-        lambda: store.ask(ME, conversation.id, "x", "a2", "a1"),
+        lambda: store.ask(OTHER, mine.id, Content("x"), "a2", question),
+        lambda: store.ask(ME, conversation.id, Content("x"), "a2", "nothing"),
+        lambda: store.ask(ME, conversation.id, Content("x"), "a2", "a1"),
         lambda: store.ask_again(ME, question, "a2"),
         lambda: store.get(ME, "no\0id"),
         lambda: store.answer(ME, "no\0id"),
@@ -348,37 +349,37 @@ def test_settings_are_set_one_by_one_and_removed(store: Store) -> None:
     )
     expected = {"temperature": 0.5, "top_p": 1, "system_prompt": "Ü\0"}
     assert changed.settings == store.get(ME, conversation.id).settings == expected
-    assert changed.options == {"temperature": 0.5, "top_p": 1}
-    assert store.ask(ME, conversation.id, "one", "a1", None).settings == expected
+    assert sampling_of(changed.settings) == {"temperature": 0.5, "top_p": 1}
+    assert store.ask(ME, conversation.id, Content("one"), "a1", None).settings == expected
 
 
 def test_a_late_save_of_a_deleted_conversation_is_lost(store: Store) -> None:
-    conversation = store.ask(ME, None, "one", "a1", None)
+    conversation = store.ask(ME, None, Content("one"), "a1", None)
     assert store.delete(ME, conversation.id) == ["a1"]
-    assert store.update("a1", content="late", status="done") is None
+    assert store.update("a1", content=Content("late"), status="done") is None
     with pytest.raises(NotFound):
         store.answer(ME, "a1")
 
 
 class TestTitles:
     def test_the_first_answer_adds_to_a_question_that_says_little(self, store: Store) -> None:
-        conversation = store.ask(ME, None, "hi", "a1", None)
-        title = store.update("a1", content="**Hello** there! How are you?", status="done")
+        conversation = store.ask(ME, None, Content("hi"), "a1", None)
+        title = store.update("a1", content=Content("**Hello** there! How are you?"), status="done")
         assert title == store.get(ME, conversation.id).title == "hi – Hello there!"
         ask(store, "more", "a2", conversation.id)
         assert store.get(ME, conversation.id).title == title
 
     def test_not_where_it_failed_or_the_question_says_enough(self, store: Store) -> None:
-        conversation = store.ask(ME, None, "hi", "a1", None)
-        assert store.update("a1", content="Hel", status="failed") is None
+        conversation = store.ask(ME, None, Content("hi"), "a1", None)
+        assert store.update("a1", content=Content("Hel"), status="failed") is None
         assert store.get(ME, conversation.id).title == "hi"
-        conversation = store.ask(ME, None, "A question that says enough", "a2", None)
-        assert store.update("a2", content="Yes.", status="done") is None
+        conversation = store.ask(ME, None, Content("A question that says enough"), "a2", None)
+        assert store.update("a2", content=Content("Yes."), status="done") is None
 
     def test_a_name_given_by_hand_stays(self, store: Store) -> None:
-        conversation = store.ask(ME, None, "hi", "a1", None)
+        conversation = store.ask(ME, None, Content("hi"), "a1", None)
         store.change(ME, conversation.id, title="mine")
-        assert store.update("a1", content="Hello!", status="done") is None
+        assert store.update("a1", content=Content("Hello!"), status="done") is None
         assert store.get(ME, conversation.id).title == "mine"
         named = store.create(ME, "named")
         ask(store, "hi", "a2", named.id)
@@ -404,7 +405,7 @@ class TestTitles:
 
 def test_everything_of_an_owner_can_be_forgotten(store: Store) -> None:
     ask(store, "one", "a1")
-    kept = store.ask(OTHER, None, "theirs", "b1", None)
+    kept = store.ask(OTHER, None, Content("theirs"), "b1", None)
     ask(store, "two", "a2")
     assert sorted(store.delete_all(ME)) == ["a1", "a2"]
     assert store.page(ME, None, 9)[0] == []

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatapp.answers.outcome import Outcome
 from chatapp.conversations.ledger import Closed, Ledger, Opened
-from chatapp.conversations.store import Store
+from chatapp.conversations.store import Content, Store
 from chatapp.conversations.tables import calls
 from chatapp.database.database import Database
 from chatapp.database.schema import micros
@@ -25,7 +26,7 @@ import sys, threading
 from chatapp.database.database import Database
 from chatapp.errors import Conflict
 from chatapp.conversations.ledger import Closed, Ledger, Opened
-from chatapp.conversations.store import Store
+from chatapp.conversations.store import Content, Store
 url, conversation, name = sys.argv[1:]
 database = Database(url, 2)
 store = Store(database, 100, 100, Ledger(database, 1e6))
@@ -35,7 +36,7 @@ input()
 said = []
 def ask(answer):
     try:
-        store.ask("me", conversation, answer, answer, None)
+        store.ask("me", conversation, Content(answer), answer, None)
         said.append(answer)
     except Conflict:
         said.append("conflict")
@@ -80,10 +81,10 @@ def test_of_all_who_ask_in_one_conversation_at_once_one_wins(database_url: str) 
 def test_deleting_while_answers_end_leaves_nothing_and_blocks_nobody(database: Database) -> None:
     store = store_on(database)
     for number in range(20):
-        conversation = store.ask(ME, None, "one", f"a{number}", None)
+        conversation = store.ask(ME, None, Content("one"), f"a{number}", None)
         start = threading.Barrier(3)
         actions = (
-            lambda n=number: store.update(f"a{n}", content="late", status="done"),
+            lambda n=number: store.update(f"a{n}", content=Content("late"), status="done"),
             lambda c=conversation: store.delete(ME, c.id),
             lambda n=number: store.withdraw(f"a{n}"),
         )
@@ -113,9 +114,9 @@ def test_what_comes_out_holds_no_connection(database_url: str) -> None:
     """Of one connection, nothing is taken by 50 readers who look at what they got."""
     database = Database(database_url, 1)
     store = store_on(database)
-    asked = store.ask(ME, None, "one", "a1", None)
+    asked = store.ask(ME, None, Content("one"), "a1", None)
     got = [(store.get(ME, asked.id), store.page(ME, None, 5), store.answer(ME, "a1"))] * 50
-    store.update("a1", content="x", status="done")
+    store.update("a1", content=Content("x"), status="done")
     assert store.get(ME, asked.id).running is None
     for conversation, (page, _), answer in got:
         assert conversation.path()[-1] == answer
@@ -151,15 +152,15 @@ def test_whatever_is_done_every_path_is_whole_and_one_answer_at_most_runs(  # no
                 case "create":
                     store.create(ME)
                 case "ask":
-                    store.ask(ME, None, "x" * choice * 50, f"a{number}", None)
+                    store.ask(ME, None, Content("x" * choice * 50), f"a{number}", None)
                 case "more" if mine:
-                    store.ask(ME, mine.id, "more", f"a{number}", None)
+                    store.ask(ME, mine.id, Content("more"), f"a{number}", None)
                 case "edit" if mine and message:
-                    store.ask(ME, mine.id, "edited", f"a{number}", message)
+                    store.ask(ME, mine.id, Content("edited"), f"a{number}", message)
                 case "again" if message:
                     store.ask_again(ME, message, f"a{number}")
                 case "finish" if mine and mine.running:
-                    store.update(mine.running, content="y" * choice, status="done")
+                    store.update(mine.running, content=Content("y" * choice), status="done")
                 case "withdraw" if message:
                     store.withdraw(message)
                 case "switch" if mine and message:
@@ -195,16 +196,16 @@ class TestTheLedger:
     def test_each_answer_is_one_call_with_its_end_and_its_cost(self, database: Database) -> None:
         store = store_on(database)
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
-        asked = store.ask(ME, None, "one", "a1", None, "m")
-        store.update("a1", status="streaming", content="x")
+        asked = store.ask(ME, None, Content("one"), "a1", None, "m")
+        store.update("a1", status="streaming", content=Content("x"))
         assert self.rows(database) == [("a1", ME, "m", None, 0)]
         for _ in range(2):
-            store.update("a1", status="done", usage=usage, usage_source="provider")
+            store.update("a1", status="done", outcome=Outcome(None, usage, "provider"))
         store.ask_again(ME, "a1", "a2", "n")
         store.withdraw("a2")
-        store.ask(ME, asked.id, "two", "a3", None, "m")
+        store.ask(ME, asked.id, Content("two"), "a3", None, "m")
         store.delete(ME, asked.id)
-        store.update("a3", status="stopped", usage=usage, usage_source="estimated")
+        store.update("a3", status="stopped", outcome=Outcome(None, usage, "estimated"))
         assert self.rows(database) == [
             ("a1", ME, "m", "done", 15),
             ("a2", ME, "n", "refused", 0),
@@ -213,9 +214,9 @@ class TestTheLedger:
 
     def test_what_did_not_begin_is_no_call(self, database: Database) -> None:
         store = store_on(database)
-        asked = store.ask(ME, None, "one", "a1", None)
+        asked = store.ask(ME, None, Content("one"), "a1", None)
         with pytest.raises(Conflict):
-            store.ask(ME, asked.id, "two", "a2", None)
+            store.ask(ME, asked.id, Content("two"), "a2", None)
         assert [row[0] for row in self.rows(database)] == ["a1"]
 
     def test_answers_without_a_conversation_and_second_calls_count_too(
@@ -223,12 +224,12 @@ class TestTheLedger:
     ) -> None:
         ledger = Ledger(database, YEAR)
         begin = datetime.now(UTC) - timedelta(seconds=1)
-        for outcome, tokens in (("interrupted", 3), ("done", 4)):
+        for status, tokens in (("interrupted", 3), ("done", 4)):
             usage = {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
-            closed = Closed("a1", outcome, usage, "provider")
+            closed = Closed("a1", status, Outcome(usage=usage, usage_source="provider"))
             ledger.note([Opened("a1", ME, "m", micros()), closed])
         others = [Opened("a2", OTHER, None, micros()), Opened("a3", ME, None, micros())]
-        ledger.note([*others, Closed("a2", "failed", None, None)])
+        ledger.note([*others, Closed("a2", "failed")])
         assert [row[3] for row in self.rows(database)] == ["interrupted", "done", "failed", None]
         assert ledger.usage_since(ME, begin) == 7
         assert ledger.usage_since(OTHER, begin) == 0
@@ -238,5 +239,5 @@ class TestTheLedger:
         Ledger(database, YEAR).note([Opened("old", ME, None, micros())])
         ledger = Ledger(database, 0)
         new = Opened("new", ME, None, micros())
-        ledger.note([new, Closed("new", "done", None, None)])
+        ledger.note([new, Closed("new", "done")])
         assert self.rows(database) == []

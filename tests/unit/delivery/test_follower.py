@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.answers import sse
-from chatapp.answers.answer import Answer, Status
+from chatapp.answers.answer import Answer
 from chatapp.answers.events import EventType, event_data
 from chatapp.answers.live_log import LiveLog
+from chatapp.answers.outcome import Outcome, Status, Transcript
 from chatapp.answers.text.granularity import Granularity
 from chatapp.delivery.follower import Follower, follow
 from chatapp.runtime.wakers import ThreadWaker
@@ -139,8 +140,7 @@ def begun(log_bytes: int = 1 << 20) -> Answer:
 
 def end(answer: Answer) -> None:
     answer.move(Status.DONE)
-    answer.finish_reason = "stop"
-    answer.close(lambda _: None)
+    answer.write_end(Outcome("stop"), lambda _: None)
 
 
 def follower(
@@ -268,8 +268,8 @@ def test_what_is_written_while_a_reader_looks_back_is_not_taken_for_what_it_has(
     class BusyLog(LiveLog):
         """Whose writer is just faster than the reader."""
 
-        def snapshot(self) -> tuple[int, str, str]:
-            taken = super().snapshot()
+        def transcript(self) -> Transcript:
+            taken = super().transcript()
             self.append_piece(TEXT, ".")
             self.append_piece(TEXT, " Who")
             return taken

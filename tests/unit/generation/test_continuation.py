@@ -6,9 +6,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from chatapp.answers.answer import Answer, Deltas, Status
+from chatapp.answers.answer import Answer, Deltas
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
+from chatapp.answers.outcome import Status
 from chatapp.errors import UpstreamBusy, UpstreamCut
 from chatapp.generation.continuation import (
     MAX_OVERLAP_CHARS,

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.answers.answer import Answer, Status
+from chatapp.answers.answer import Answer
 from chatapp.answers.events import Event, EventType
+from chatapp.answers.outcome import Outcome, Status
 from chatapp.answers.text.granularity import Granularity
 from chatapp.delivery.follower import Follower
 from chatapp.errors import CODES, InvalidRequest, StorageUnavailable, UpstreamBusy
@@ -176,29 +177,29 @@ class TestAMirror:
         assert mirror.accepted_or_refused.is_set()
         assert mirror.running
         assert abs((mirror.created_at - answer.created_at).total_seconds()) < 0.001
-        answer.usage, answer.usage_source = {"total_tokens": 3}, "provider"
-        end(answer, Status.STOPPED)
+        outcome = Outcome("stopped", {"total_tokens": 3}, "provider")
+        end(answer, Status.STOPPED, outcome)
         desk.flush()
         there.poll()
-        assert (mirror.status, mirror.finish_reason, mirror.running) == (
+        assert (mirror.status, mirror.outcome.finish_reason, mirror.running) == (
             Status.STOPPED,
             "stopped",
             False,
         )
-        assert (mirror.usage, mirror.usage_source) == ({"total_tokens": 3}, "provider")
+        assert mirror.outcome == outcome
         assert mirror.start_event().data == answer.start_event().data
 
     @pytest.mark.parametrize("code", sorted(CODES))
     def test_of_a_failed_answer_has_its_error(self, code: str) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
-        answer.error = CODES[code]("What happened.")
-        end(answer, Status.FAILED)
+        error = CODES[code]("What happened.")
+        end(answer, Status.FAILED, Outcome(error=error))
         desk.finish()
         mirror = Elsewhere(log).replicas.find(answer.id)
         assert mirror.status is Status.FAILED
-        assert type(mirror.error) is CODES[code]
-        assert mirror.error.fields() == answer.error.fields()
+        assert type(mirror.outcome.error) is CODES[code]
+        assert mirror.outcome.error.fields() == error.fields()
         assert follower(mirror).read() == follower(answer).read()
 
     def test_wakes_its_readers(self) -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.answers.answer import Status
 from chatapp.answers.events import EventType
+from chatapp.answers.outcome import Status
 from chatapp.answers.registry import AnswerRegistry
 from chatapp.answers.sse import decode_frames
 from chatapp.errors import StorageUnavailable

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.answers.answer import Answer, Status
+from chatapp.answers.answer import Answer
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
+from chatapp.answers.outcome import Status
 from chatapp.eventlog import MemoryEventLog
 from chatapp.replication.replicas import absorb
 from chatapp.replication.replicator import Replicator

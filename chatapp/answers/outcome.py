@@ -1,0 +1,73 @@
+"""Values that tell how far an answer is and how it has ended; no I/O."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from ..errors import ChatAppError
+from .events import EventType
+
+ID_LENGTH: Final = 16
+"""Characters of an answer's id: 96 random bits, URL-safe."""
+
+
+class Status(StrEnum):
+    """Where an answer is in its life."""
+
+    PENDING = "pending"
+    STREAMING = "streaming"
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+TRANSITIONS: Final = {
+    Status.PENDING: frozenset({Status.STREAMING, Status.FAILED, Status.STOPPED}),
+    Status.STREAMING: frozenset({Status.DONE, Status.FAILED, Status.STOPPED}),
+    Status.DONE: frozenset[Status](),
+    Status.FAILED: frozenset[Status](),
+    Status.STOPPED: frozenset[Status](),
+}
+RUNNING: Final = frozenset({Status.PENDING, Status.STREAMING})
+"""The statuses of an answer that is not over; all others are last ones."""
+
+
+class Transcript(NamedTuple):
+    """What an answer says, up to and with event `number`."""
+
+    number: int
+    text: str
+    reasoning: str
+
+    def of(self, kind: EventType) -> str:
+        """The text or the reasoning."""
+        return self.reasoning if kind is EventType.REASONING else self.text
+
+    def fields(self) -> dict[str, str]:
+        """The part of a `snapshot` event's data that it stands for."""
+        return {"text": self.text, "reasoning": self.reasoning}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an answer has ended, beside its status; all None while it runs."""
+
+    finish_reason: str | None = None
+    """`stop`, `length`, `content_filter` or `stopped`."""
+    usage: dict[str, int] | None = None
+    """Tokens by OpenAI's names."""
+    usage_source: str | None = None
+    """Who counted them: `provider` or `estimated`."""
+    error: ChatAppError | None = None
+
+    def done_fields(self) -> dict[str, Any]:
+        """The data of a `done` event."""
+        return {
+            "finish_reason": self.finish_reason,
+            "usage": self.usage,
+            "usage_source": self.usage_source,
+        }
+
+    def fields(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return self.done_fields() | {"error": self.error.fields() if self.error else None}

@@ -1,0 +1,65 @@
+"""The sampling options that a question or a conversation may set, by OpenAI's names; no I/O.
+
+To offer one more, add a row to `SAMPLING_OPTIONS`, and a field to the page if people are to set it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from ..errors import InvalidRequest
+
+
+class SamplingOption(Protocol):
+    """What values an option may have."""
+
+    def check(self, name: str, value: Any, /) -> None:
+        """:raises InvalidRequest: naming the option and what it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """From `low` to `high`, both included."""
+
+    low: float
+    high: float
+    whole: bool = False
+
+    def check(self, name: str, value: Any) -> None:
+        """As `SamplingOption.check`."""
+        kinds = (int,) if self.whole else (int, float)
+        if isinstance(value, kinds) and not isinstance(value, bool):
+            if self.low <= value <= self.high:
+                return
+        kind = "a whole number" if self.whole else "a number"
+        raise InvalidRequest(
+            f"{name} must be {kind} from {self.low:g} to {self.high:g}.", param=name
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A lower-case word; which ones there are, the model's server knows."""
+
+    examples: str
+
+    def check(self, name: str, value: Any) -> None:
+        """As `SamplingOption.check`."""
+        if not isinstance(value, str) or not _WORD.fullmatch(value):
+            raise InvalidRequest(f"{name} must be a word like {self.examples}.", param=name)
+
+
+_WORD: Final = re.compile(r"[a-z]{1,16}", re.ASCII)
+
+SAMPLING_OPTIONS: Final[Mapping[str, SamplingOption]] = {
+    "temperature": Number(0, 2),
+    "top_p": Number(0, 1),
+    "max_tokens": Number(1, 10_000_000, whole=True),
+    "reasoning_effort": Word("low, medium or high"),
+}
+
+
+def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling options among a conversation's settings."""
+    return {name: settings[name] for name in SAMPLING_OPTIONS if name in settings}
