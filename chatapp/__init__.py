@@ -13,11 +13,12 @@ from .errors import (
     Refused,
     StopAnswer,
 )
-from .extension import ChatApp, error_response
+from .extension import ChatApp
 from .generation.hooks import AnswerInfo, AnswerRequest, AnswerResult
 from .generation.tools.executor import ToolContext
 from .generation.tools.registry import ToolError
 from .settings import Settings
+from .wiring import error_response
 
 __all__ = [
     "AnswerInfo",

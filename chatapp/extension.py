@@ -1,43 +1,26 @@
-"""`ChatApp`: the chat as a Flask extension. The only place where the parts meet."""
+"""`ChatApp`: the chat as a Flask extension."""
 
-import functools
 import logging
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final, TypeVar, overload
 
-from flask import Blueprint, Flask, Response, current_app, jsonify
-from werkzeug.exceptions import HTTPException
+from flask import Flask, current_app
 
-from . import cli, gunicorn_hooks
-from .conversations.ledger import Ledger
-from .conversations.store import Store
-from .database.database import Database
-from .delivery.client_connection import SlowClientGuard
-from .errors import ChatAppError, ConfigError, InternalError
-from .eventlog import EventLog, open_event_log
+from . import gunicorn_hooks
+from .errors import ConfigError
 from .generation.hooks import After, Before, DeltaHook, Hooks
 from .generation.tools.registry import Tools
 from .identity import owners
-from .identity.tickets import Tickets
-from .identity.visitor_cookie import Visitors, kept_secret
-from .runtime.concurrency import cooperative
 from .runtime.stall_watch import StallWatch
 from .service.components import Components
-from .service.service import Service
 from .settings import Settings
-from .upstream import local_model, poller
-from .upstream.client import Upstream
-from .upstream.transport import FastTransport, StockTransport
-from .views import answers, auth, conversations, health, page
+from .wiring import build_blueprint, build_components
 
 logger = logging.getLogger(__name__)
 
 NAME: Final = "chatapp"
 CHAT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
-DATABASE_FILE: Final = "chat.db"
-TRANSPORTS: Final = {"fast": FastTransport, "stock": StockTransport}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -92,12 +75,12 @@ class ChatApp:
             )
         settings = Settings.load(app.config).changed(self._options)
         watch = StallWatch(settings.hook_stall)
-        components = _assemble(
+        components = build_components(
             app, settings, self.name, *self._hooks_and_tools(app, settings, watch)
         )
         app.extensions[extension_key(self.name)] = components
         gunicorn_hooks.register(components)
-        blueprint = _blueprint(app, components, self.name, lambda: self._log_in, watch)
+        blueprint = build_blueprint(app, components, self.name, lambda: self._log_in, watch)
         app.register_blueprint(blueprint, url_prefix=url_prefix)
         return settings
 
@@ -199,108 +182,3 @@ def extension_key(name: str) -> str:
 def _scratch() -> Tools:
     """Refuses what can't be described, before there is an application."""
     return Tools(1.0, 1, StallWatch(1.0))
-
-
-def _assemble(app: Flask, settings: Settings, name: str, hooks: Hooks, tools: Tools) -> Components:
-    folder = _folder(app, settings)
-    database, log = _storage(app, folder, settings)
-    ledger = Ledger(database, settings.ledger_age)
-    store = Store(database, settings.history_max_messages, settings.conversations_kept, ledger)
-    upstream = Upstream(
-        settings,
-        TRANSPORTS[settings.transport],
-        local_model.LocalModel(folder),
-        local_model.MODEL_ID if local_model.available() else None,
-        lambda: poller.read_body if cooperative() else None,
-        local_model.missing(),
-    )
-    return Components(
-        settings=settings,
-        store=store,
-        upstream=upstream,
-        service=Service(settings, store, upstream, log, hooks, tools, name),
-        stalls=SlowClientGuard(settings.send_timeout),
-    )
-
-
-def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, EventLog]:
-    """The database and the event log, which may be one."""
-    ours = f"sqlite:///{folder.absolute() / DATABASE_FILE}"
-    database = Database(
-        settings.database_url or ours,
-        settings.database_pool,
-        migrates=settings.database_url is None,
-    )
-    url = settings.eventlog_url
-    if url is None:
-        cli.register(app, database)
-        return database, open_event_log(settings.database_url or ours, database)
-    own = url.partition(":")[0] in ("memory", "redis", "rediss", "unix")
-    other = None if own else Database(url, settings.database_pool)
-    cli.register(app, database, *([other] if other else []))
-    return database, open_event_log(url, other)
-
-
-def _folder(app: Flask, settings: Settings) -> Path:
-    return Path(settings.instance or app.instance_path)
-
-
-def _blueprint(
-    app: Flask,
-    components: Components,
-    name: str,
-    log_in: Callable[[], Callable[[], object] | None],
-    watch: StallWatch,
-) -> Blueprint:
-    blueprint = Blueprint(
-        name,
-        __name__,
-        template_folder="templates",
-        static_folder="static",
-        # Not `/static`: mounted at the root, the application's own folder would come first.
-        static_url_path="/assets",
-    )
-
-    @functools.cache
-    def secret() -> str:
-        # Read late: an application may set its SECRET_KEY after the extensions.
-        given = components.settings.secret or app.secret_key
-        if isinstance(given, bytes):
-            given = given.hex()
-        return given or kept_secret(_folder(app, components.settings))
-
-    who = auth.Identity(
-        chat=name,
-        settings=components.settings,
-        log_in=log_in,
-        watch=watch,
-        visitors=functools.cache(lambda: Visitors(secret())),
-        tickets=functools.cache(lambda: Tickets(secret(), components.settings.ticket_age, name)),
-    )
-    auth.register(blueprint, who)
-    for views in (answers, conversations, page, health):
-        views.register(blueprint, components)
-    blueprint.register_error_handler(ChatAppError, error_response)
-    # Written for the operator, who finds it in the log.
-    blueprint.register_error_handler(ConfigError, _unexpected)
-    blueprint.register_error_handler(Exception, _unexpected)
-    return blueprint
-
-
-def error_response(error: ChatAppError) -> Response:
-    """The error body of PROTOCOL.md."""
-    response = jsonify(error.body())
-    response.status_code = error.status
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(max(round(error.retry_after), 1))
-    return response
-
-
-def _unexpected(error: Exception) -> Response | HTTPException:
-    if isinstance(error, HTTPException):
-        return error
-    if isinstance(error, ConfigError):
-        logger.error("%s", error)
-        return error_response(InternalError("This server is not set up right; its log says why."))
-    logger.error("a request failed", exc_info=error)
-    return error_response(InternalError("Something went wrong on our side. Try again."))

@@ -70,12 +70,12 @@ class Ledger:
 
         def work(connection: sa.Connection) -> None:
             # What was opened in a row is entered by one statement.
-            for kind, group in itertools.groupby(entries, type):
-                if kind is Opened:
-                    connection.execute(_OPEN, [_entry(*each) for each in group])
-                for closed in group:
-                    if isinstance(closed, Closed):
-                        self.close_call(connection, closed)
+            for _, group in itertools.groupby(entries, type):
+                same = list(group)
+                if opened := [_entry(*each) for each in same if isinstance(each, Opened)]:
+                    connection.execute(_OPEN, opened)
+                for closed in (each for each in same if isinstance(each, Closed)):
+                    self.close_call(connection, closed)
 
         self._database.run(work)
 

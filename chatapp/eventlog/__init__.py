@@ -1,5 +1,8 @@
 """The event log: every answer's events, kept where all workers can read them."""
 
+from collections.abc import Callable
+from typing import Final
+
 from ..database.database import Database
 from ..errors import ConfigError
 from .base import EventLog, PendingMessage, PublishedMessage, Record, Segment, State, Written
@@ -18,8 +21,23 @@ __all__ = [
     "SqlEventLog",
     "State",
     "Written",
+    "needs_database",
     "open_event_log",
 ]
+
+
+SCHEMES: Final[dict[str, Callable[[str], EventLog]]] = {
+    "memory": lambda _url: MemoryEventLog(),
+    "redis": RedisEventLog,
+    "rediss": RedisEventLog,
+    "unix": RedisEventLog,
+}
+"""What opens a URL that is no database's."""
+
+
+def needs_database(url: str) -> bool:
+    """Whether a URL is a database's, or none at all."""
+    return url.partition(":")[0] not in SCHEMES
 
 
 def open_event_log(url: str, database: Database | None) -> EventLog:
@@ -30,14 +48,11 @@ def open_event_log(url: str, database: Database | None) -> EventLog:
     :param database: the one that `url` means, if it is a database's.
     :raises ConfigError: there is no such event log, or what it needs is not installed.
     """
-    scheme = url.partition(":")[0]
-    if scheme == "memory":
-        return MemoryEventLog()
-    if scheme in ("redis", "rediss", "unix"):
-        return RedisEventLog(url)
+    if not needs_database(url):
+        return SCHEMES[url.partition(":")[0]](url)
     if database is None:
         raise ConfigError(
-            f"The event log can't be kept at {scheme}://…; use memory://, redis://, rediss:// or "
-            "a database's URL."
+            f"The event log can't be kept at {url.partition(':')[0]}://…; use memory://, redis://, "
+            "rediss:// or a database's URL."
         )
     return SqlEventLog(database)

@@ -29,13 +29,12 @@ class Number:
     def check(self, name: str, value: Any) -> None:
         """As `SamplingOption.check`."""
         kinds = (int,) if self.whole else (int, float)
-        if isinstance(value, kinds) and not isinstance(value, bool):
-            if self.low <= value <= self.high:
-                return
-        kind = "a whole number" if self.whole else "a number"
-        raise InvalidRequest(
-            f"{name} must be {kind} from {self.low:g} to {self.high:g}.", param=name
-        )
+        is_number = isinstance(value, kinds) and not isinstance(value, bool)
+        if not (is_number and self.low <= value <= self.high):
+            kind = "a whole number" if self.whole else "a number"
+            raise InvalidRequest(
+                f"{name} must be {kind} from {self.low:g} to {self.high:g}.", param=name
+            )
 
 
 @dataclass(frozen=True, slots=True)

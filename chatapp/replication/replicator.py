@@ -46,7 +46,6 @@ class Replicator:
     :param stopped: called with an answer that somebody asked, elsewhere, to stop.
     :param lost: called with an answer that is another worker's by now.
     :param wanted: whether an answer that the event log does not know any more is to be kept.
-    :param posted: called when publications have been written.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class Replicator:
         stopped: Callable[[Answer], None],
         lost: Callable[[Answer], None],
         wanted: Callable[[Answer], bool],
-        posted: Callable[[], None],
     ) -> None:
         self._log = log
         self._worker_id = worker_id
@@ -65,7 +63,8 @@ class Replicator:
         self._stopped = stopped
         self._lost = lost
         self._wanted = wanted
-        self._posted = posted
+        self.on_published: list[Callable[[], None]] = []
+        """Called when publications have been written."""
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._posts: list[PendingMessage] = []
@@ -248,7 +247,8 @@ class Replicator:
                 self._posts[:0] = posts
             raise
         if posts:
-            self._posted()
+            for notify in self.on_published:
+                notify()
         return written
 
     def _settle(

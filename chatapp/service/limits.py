@@ -16,7 +16,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..errors import ConfigError, QuotaUsed, RateLimited, TooManyRunning
+from ..answers.registry import AnswerRegistry
+from ..conversations.store import Store
+from ..errors import ConfigError, QuotaUsed, RateLimited, StorageUnavailable, TooManyRunning
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -233,3 +235,13 @@ def _spoken(seconds: float) -> str:
         if seconds >= size:
             return f"{math.ceil(seconds / size)} {unit}"
     return f"{math.ceil(seconds)} s"
+
+
+def running_of(answers: AnswerRegistry, store: Store, owner: str) -> int:
+    """How many answers of an owner are being written, without the one in hand."""
+    begun = (answer for answer in answers.written if answer.log.last)
+    here = sum(answer.owner == owner for answer in begun)
+    try:
+        return max(here, store.running_of(owner))
+    except StorageUnavailable:
+        return here

@@ -13,7 +13,7 @@ def exposition(service: Service) -> str:
     answers, replicator = service.answers, service.replicator
     readers = answers.readers + service.replicas.readers
     ended = [(f'{{status="{status}"}}', count) for status, count in sorted(answers.ended.items())]
-    worker = f'{{id="{service.worker()}",pid="{os.getpid()}"}}'
+    worker = f'{{id="{service.worker_id()}",pid="{os.getpid()}"}}'
     lines = [
         *_metric("worker", "gauge", "Which worker these are the counters of.", [(worker, 1)]),
         *_metric("answers_running", "gauge", "Answers being written.", [("", answers.running)]),

@@ -1,7 +1,6 @@
 """Beginning an answer: exactly once for a key, and leaving nothing behind where it is refused."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from ..conversations.store import Content, Conversation, Store
 from ..errors import ChatAppError, Conflict, InternalError, InvalidRequest, ShuttingDown, restored
 from ..eventlog import EventLog, Record
 from ..generation.generator import Generator, Prompt, prompt_for
+from ..replication.leases import WorkerId
 from ..replication.pubsub import PushChannel
 from ..replication.replicas import Replicas
 from ..replication.replicator import Replicator
@@ -50,8 +50,8 @@ class Starter:
     settings: Settings
     store: Store
     upstream: Upstream
-    log: EventLog
-    worker_id: Callable[[], str]
+    event_log: EventLog
+    worker_id: WorkerId
     answers: AnswerRegistry
     replicas: Replicas
     replicator: Replicator
@@ -109,7 +109,7 @@ class Starter:
         if answer.key is None:
             return None
         try:
-            known = self.log.claim(record_of(answer, self.worker_id()))
+            known = self.event_log.claim(record_of(answer, self.worker_id()))
         except ChatAppError as error:
             self.answers.discard(answer, error)
             raise
@@ -140,7 +140,7 @@ class Starter:
             if known.status != Status.PENDING or time.monotonic() > deadline:
                 break
             time.sleep(JOIN_POLL)
-            known = self.log.find(record.id)
+            known = self.event_log.find(record.id)
         if known is None or (mirror := self.replicas.find(record.id)) is None:
             raise Conflict("The request with this key has just failed. Send it again.")
         return mirror
@@ -153,7 +153,7 @@ class Starter:
         else:
             self.replicator.drop(answer)
             refusal = msgspec.json.encode(error.details())
-            self.retry_queue.do(lambda: self.log.refuse(answer.id, answer.epoch, refusal))
+            self.retry_queue.do(lambda: self.event_log.refuse(answer.id, answer.epoch, refusal))
         self.retry_queue.do(lambda: self._withdraw(answer))
 
     def _withdraw(self, answer: Answer) -> None:

@@ -14,8 +14,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # which everybody may import these:
 FOR_ALL = {"errors", "settings", "settings_fields"}
 IMPORTS = {
-    "root": "conversations database delivery eventlog generation identity runtime "
-    "service upstream upstream/transport views",
+    "root": "answers conversations database delivery eventlog generation identity replication "
+    "runtime service upstream upstream/transport views",
     "views": "answers conversations delivery generation identity replication runtime service",
     "service": "answers conversations delivery eventlog generation replication runtime upstream",
     "generation": "answers conversations identity runtime upstream upstream/transport",
@@ -33,8 +33,8 @@ IMPORTS = {
 
 # Foreign package -> the modules or packages of ours that may import it.
 FENCES = {
-    "flask": "__init__ cli extension views/*",
-    "werkzeug": "__init__ extension views/*",
+    "flask": "__init__ cli extension wiring views/*",
+    "werkzeug": "__init__ wiring views/*",
     "click": "cli",
     "gevent": "runtime/* upstream/poller delivery/client_connection database/dialects "
     "database/migrations/upgrade gunicorn_hooks",

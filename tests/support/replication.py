@@ -70,8 +70,8 @@ class Desk:
             stopped=self._stopped,
             lost=self.lost.append,
             wanted=lambda _: self.wanted,
-            posted=self._posted,
         )
+        self.replicator.on_published.append(self._posted)
         # Flushed by the test alone, so that each step is known.
         self.replicator._background.wake = nothing  # type: ignore[method-assign]
 

@@ -152,7 +152,6 @@ class TestAFlakyEventLog:
             lambda: "here",
             0.001,
             *[lambda _: None] * 3,  # type: ignore[list-item]
-            lambda: None,
         )
         answer = begun()
         journal.watch(answer, claimed=False)

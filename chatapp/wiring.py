@@ -1,0 +1,260 @@
+"""Builds the parts of one chat. The only place where all of them meet."""
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from flask import Blueprint, Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from . import cli
+from .answers.registry import AnswerRegistry
+from .conversations.ledger import Ledger
+from .conversations.ledger_writer import LedgerWriter
+from .conversations.store import Store
+from .database.database import Database
+from .delivery.client_connection import SlowClientGuard
+from .errors import ChatAppError, ConfigError, InternalError
+from .eventlog import EventLog, needs_database, open_event_log
+from .generation.generator import Generator
+from .generation.hooks import Hooks
+from .generation.tools.registry import Tools
+from .identity.tickets import Tickets
+from .identity.visitor_cookie import Visitors, kept_secret
+from .replication.leases import Leases, WorkerId
+from .replication.pubsub import PushChannel
+from .replication.replicas import Replicas
+from .replication.replicator import Replicator
+from .runtime.concurrency import cooperative
+from .runtime.retry_queue import RetryQueue
+from .runtime.stall_watch import StallWatch
+from .service.components import Components
+from .service.housekeeping import Housekeeping
+from .service.limits import Limits, running_of
+from .service.recorder import Recorder
+from .service.service import Service
+from .service.starter import Starter
+from .service.takeover import Takeover
+from .settings import Settings
+from .upstream import local_model, poller
+from .upstream.client import Upstream
+from .upstream.transport import FastTransport, StockTransport
+from .views import answers, auth, conversations, health, page
+
+logger = logging.getLogger(__name__)
+
+DATABASE_FILE: Final = "chat.db"
+TRANSPORTS: Final = {"fast": FastTransport, "stock": StockTransport}
+
+
+def build_components(
+    app: Flask, settings: Settings, name: str, hooks: Hooks, tools: Tools
+) -> Components:
+    """The parts of the chat `name` in an application.
+
+    :raises ConfigError: an option has a wrong value, or needs what is not installed.
+    """
+    folder = _folder(app, settings)
+    database, event_log = _storage(app, folder, settings)
+    ledger = Ledger(database, settings.ledger_age)
+    store = Store(database, settings.history_max_messages, settings.conversations_kept, ledger)
+    upstream = Upstream(
+        settings,
+        TRANSPORTS[settings.transport],
+        local_model.LocalModel(folder),
+        local_model.MODEL_ID if local_model.available() else None,
+        lambda: poller.read_body if cooperative() else None,
+        local_model.missing(),
+    )
+    core = _build_core(settings, store, upstream, event_log, hooks, tools, name)
+    return Components(
+        settings=settings,
+        store=store,
+        upstream=upstream,
+        service=_build_service(core, name),
+        stalls=SlowClientGuard(settings.send_timeout),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Core:
+    """What writes the answers of a worker and tells the others, before anything begins one."""
+
+    settings: Settings
+    store: Store
+    upstream: Upstream
+    event_log: EventLog
+    worker_id: WorkerId
+    retry_queue: RetryQueue
+    ledger_writer: LedgerWriter
+    answers: AnswerRegistry
+    replicas: Replicas
+    replicator: Replicator
+    pubsub: PushChannel
+    generator: Generator
+    limits: Limits
+
+
+def _build_core(
+    settings: Settings,
+    store: Store,
+    upstream: Upstream,
+    event_log: EventLog,
+    hooks: Hooks,
+    tools: Tools,
+    chat: str,
+) -> _Core:
+    worker_id, retry_queue, ledger_writer = WorkerId(), RetryQueue(), LedgerWriter(store.ledger)
+    recorder = Recorder(store, retry_queue, ledger_writer)
+    answers = AnswerRegistry(settings, recorder.save, recorder.retired)
+    replicator = Replicator(
+        event_log,
+        worker_id,
+        settings.flush_interval,
+        stopped=answers.stop,
+        lost=answers.release,
+        wanted=recorder.is_wanted,
+    )
+    pubsub = PushChannel(settings, event_log, replicator.post, chat)
+    replicator.on_published.append(pubsub.wake)
+    generator = Generator(settings, upstream, answers, hooks, tools, ledger_writer.call_goes_on)
+    recorder.connect(replicator, pubsub, generator)
+    running = functools.partial(running_of, answers, store)
+    return _Core(
+        settings=settings,
+        store=store,
+        upstream=upstream,
+        event_log=event_log,
+        worker_id=worker_id,
+        retry_queue=retry_queue,
+        ledger_writer=ledger_writer,
+        answers=answers,
+        replicas=Replicas(event_log, settings),
+        replicator=replicator,
+        pubsub=pubsub,
+        generator=generator,
+        limits=Limits(settings, running, store.ledger.usage_since, chat),
+    )
+
+
+def _build_service(core: _Core, chat: str) -> Service:
+    owners = f"{chat}/"
+    takeover = Takeover(
+        core.settings,
+        core.store,
+        core.upstream,
+        core.answers,
+        core.replicas,
+        core.replicator,
+        core.generator,
+    )
+    housekeeping = Housekeeping(
+        core.settings,
+        core.store,
+        core.event_log,
+        core.answers,
+        core.replicas,
+        core.retry_queue,
+        owners,
+    )
+    return Service(
+        settings=core.settings,
+        store=core.store,
+        worker_id=core.worker_id,
+        event_log=core.event_log,
+        answers=core.answers,
+        replicas=core.replicas,
+        replicator=core.replicator,
+        pubsub=core.pubsub,
+        leases=Leases(core.event_log, core.worker_id, core.settings.lease, takeover.adopt, owners),
+        limits=core.limits,
+        starter=Starter(**vars(core)),
+        retry_queue=core.retry_queue,
+        ledger_writer=core.ledger_writer,
+        housekeeping=housekeeping,
+    )
+
+
+def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, EventLog]:
+    """The database and the event log, which may be one."""
+    ours = f"sqlite:///{folder.absolute() / DATABASE_FILE}"
+    database = Database(
+        settings.database_url or ours,
+        settings.database_pool,
+        migrates=settings.database_url is None,
+    )
+    url = settings.eventlog_url
+    if url is None:
+        cli.register(app, database)
+        return database, open_event_log(settings.database_url or ours, database)
+    other = Database(url, settings.database_pool) if needs_database(url) else None
+    cli.register(app, database, *([other] if other else []))
+    return database, open_event_log(url, other)
+
+
+def _folder(app: Flask, settings: Settings) -> Path:
+    return Path(settings.instance or app.instance_path)
+
+
+def build_blueprint(
+    app: Flask,
+    components: Components,
+    name: str,
+    log_in: Callable[[], Callable[[], object] | None],
+    watch: StallWatch,
+) -> Blueprint:
+    blueprint = Blueprint(
+        name,
+        __name__,
+        template_folder="templates",
+        static_folder="static",
+        # Not `/static`: mounted at the root, the application's own folder would come first.
+        static_url_path="/assets",
+    )
+
+    @functools.cache
+    def secret() -> str:
+        # Read late: an application may set its SECRET_KEY after the extensions.
+        given = components.settings.secret or app.secret_key
+        if isinstance(given, bytes):
+            given = given.hex()
+        return given or kept_secret(_folder(app, components.settings))
+
+    who = auth.Identity(
+        chat=name,
+        settings=components.settings,
+        log_in=log_in,
+        watch=watch,
+        visitors=functools.cache(lambda: Visitors(secret())),
+        tickets=functools.cache(lambda: Tickets(secret(), components.settings.ticket_age, name)),
+    )
+    auth.register(blueprint, who)
+    for views in (answers, conversations, page, health):
+        views.register(blueprint, components)
+    blueprint.register_error_handler(ChatAppError, error_response)
+    # Written for the operator, who finds it in the log.
+    blueprint.register_error_handler(ConfigError, _unexpected)
+    blueprint.register_error_handler(Exception, _unexpected)
+    return blueprint
+
+
+def error_response(error: ChatAppError) -> Response:
+    """The error body of the wire contract."""
+    response = jsonify(error.body())
+    response.status_code = error.status
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(max(round(error.retry_after), 1))
+    return response
+
+
+def _unexpected(error: Exception) -> Response | HTTPException:
+    if isinstance(error, HTTPException):
+        return error
+    if isinstance(error, ConfigError):
+        logger.error("%s", error)
+        return error_response(InternalError("This server is not set up right; its log says why."))
+    logger.error("a request failed", exc_info=error)
+    return error_response(InternalError("Something went wrong on our side. Try again."))
