@@ -251,9 +251,6 @@ def _blueprint(
         name,
         __name__,
         template_folder="templates",
-        static_folder="static",
-        # Not `/static`: mounted at the root, the application's own folder would come first.
-        static_url_path="/assets",
     )
 
     @functools.cache

@@ -15,7 +15,7 @@ from tests.servers import ROOT
 
 # Draws each text in one go, and again in pieces, each drawn as it comes.
 RENDER = """async (jobs) => {
-  const { createMarkdown } = await import("/markdown.js");
+  const { createMarkdown } = await import("/markdown/markdown.js");
   const home = document.querySelector("main");
   return jobs.map((pieces) => {
     home.replaceChildren();
@@ -30,7 +30,7 @@ RENDER = """async (jobs) => {
   });
 }"""
 COUNT = """async (pieces) => {
-  const { createMarkdown } = await import("/markdown.js");
+  const { createMarkdown } = await import("/markdown/markdown.js");
   const home = document.querySelector("main");
   home.replaceChildren();
   let scanned = 0;
@@ -292,7 +292,7 @@ def test_finished_blocks_are_never_touched_again(page: Page) -> None:
     """Only the last block, and what holds it, change; each piece is drawn once."""
     touched = page.evaluate(
         """async (text) => {
-      const { createMarkdown } = await import("/markdown.js");
+      const { createMarkdown } = await import("/markdown/markdown.js");
       const home = document.querySelector("main");
       home.replaceChildren();
       let run = () => {};
@@ -324,7 +324,7 @@ def test_a_page_without_frames_draws_it_nevertheless(page: Page) -> None:
     """A tab in the background gets none."""
     page.evaluate(
         """async () => {
-      const { createMarkdown } = await import("/markdown.js");
+      const { createMarkdown } = await import("/markdown/markdown.js");
       const home = document.querySelector("main");
       home.replaceChildren();
       const real = window.requestAnimationFrame;
@@ -339,7 +339,7 @@ def test_a_page_without_frames_draws_it_nevertheless(page: Page) -> None:
 def test_many_pieces_are_drawn_once_in_a_frame(page: Page) -> None:
     calls = page.evaluate(
         """async () => {
-      const { createMarkdown } = await import("/markdown.js");
+      const { createMarkdown } = await import("/markdown/markdown.js");
       const home = document.querySelector("main");
       let calls = 0;
       const markdown = createMarkdown(home, { schedule: () => calls++ });

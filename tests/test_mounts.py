@@ -131,7 +131,7 @@ def walk(mounted: Mounted) -> None:
     assert {name.rpartition(".")[2] for name in linked} >= {"js", "css", "svg"}
     for url in linked:
         body = mounted.body(urljoin(page_url, url))
-        for imported in re.findall(rb'from "(\./[^"]+)"', body) if url.endswith(".js") else ():
+        for imported in re.findall(rb'from ?"(\.[^"]+)"', body) if url.endswith(".js") else ():
             mounted.body(urljoin(url, imported.decode()))
 
     urls = urls_of(mounted, page_url)

@@ -1,16 +1,16 @@
 // @ts-check
 /** One chat: its parts put together, its commands, and what keeps it up to date. */
 
-import { request } from "./api.js";
-import { createComposer } from "./composer.js";
+import { request } from "./net/api.js";
+import { createComposer } from "./ui/composer.js";
 import { createConversation } from "./conversation.js";
 import { copy, element, hooks, listen } from "./dom.js";
-import { createOptions } from "./options.js";
-import { isVisible, onWake } from "./pause.js";
-import { openPush } from "./push.js";
-import { createSidebar } from "./sidebar.js";
-import { createStatus } from "./status.js";
-import { createThread } from "./thread.js";
+import { createOptions } from "./ui/options_dialog.js";
+import { isVisible, onWake } from "./net/backoff.js";
+import { openPush } from "./net/push_channel.js";
+import { createSidebar } from "./ui/sidebar.js";
+import { createStatus } from "./ui/status_line.js";
+import { createThread } from "./ui/thread.js";
 
 /** A conversation as a file. */
 function download(conversation, format, texts) {

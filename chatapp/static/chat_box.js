@@ -8,7 +8,7 @@
  * stands between the tags is shown where the server does not give the chat.
  */
 
-import { persist, requestPage } from "./api.js";
+import { persist, requestPage } from "./net/api.js";
 import { startChat } from "./chat.js";
 import { element } from "./dom.js";
 

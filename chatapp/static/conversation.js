@@ -1,10 +1,10 @@
 // @ts-check
 /** One conversation: loads it, asks, follows the answer that runs, stops it. */
 
-import { followAnswer, isRunning, outcomeOf } from "./answer_stream.js";
-import { newKey, persist, request } from "./api.js";
+import { followAnswer, isRunning, outcomeOf } from "./net/answer_stream.js";
+import { newKey, persist, request } from "./net/api.js";
 import { button } from "./dom.js";
-import { createAnswer, createQuestion } from "./messages.js";
+import { createAnswer, createQuestion } from "./ui/messages.js";
 
 /** A connection that is back sooner than this, in ms, is not worth a word. */
 const UNNOTICED_MS = 800;

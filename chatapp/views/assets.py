@@ -5,8 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, request, send_from_directory
 from flask.typing import ResponseReturnValue
+from werkzeug.security import safe_join
 
 STATIC: Final = Path(__file__).parent.parent / "static"
 TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
@@ -26,13 +27,17 @@ _STYLE: Final = re.compile(r"/\*.*?\*/|\s+(?=[{};])|(?<=[{};,:])\s+|\s+(?=\n)", 
 
 
 def register(blueprint: Blueprint) -> None:
-    """Serve the modules and style sheets; all else of the folder goes as it is."""
+    """Serve the modules, style sheets and pictures.
 
-    @blueprint.get("/assets/<name>")
-    def asset(name: str) -> ResponseReturnValue:
-        path = STATIC / name
+    Not below `/static`: mounted at the root, the application's own folder would come first.
+    """
+
+    @blueprint.get("/assets/<path:filename>", endpoint="static")
+    def asset(filename: str) -> ResponseReturnValue:
+        found = safe_join(str(STATIC), filename)
+        path = Path(found or STATIC)
         if path.suffix not in TYPES or not path.is_file():
-            return blueprint.send_static_file(name)
+            return send_from_directory(STATIC, filename)
         response = Response(slim(path, path.stat().st_mtime_ns), mimetype=TYPES[path.suffix])
         response.add_etag()
         response.cache_control.no_cache = True

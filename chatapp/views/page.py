@@ -30,7 +30,9 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "trusted-types 'none'",
     )
 )
-MODULES: Final = sorted(path.name for path in assets.STATIC.glob("*.js"))
+MODULES: Final = sorted(
+    path.relative_to(assets.STATIC).as_posix() for path in assets.STATIC.rglob("*.js")
+)
 TEMPLATES: Final = Path(__file__).parent.parent / "templates" / "chatapp"
 LANGUAGES: Final = {"en": "English", "zh-CN": "简体中文"}
 TEXTS: Final[dict[str, dict[str, Any]]] = {

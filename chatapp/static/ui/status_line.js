@@ -1,11 +1,11 @@
 // @ts-check
 /** The line above the box, what screen readers are told, what can be undone; errors as sentences. */
 
-import { button } from "./dom.js";
+import { button } from "../dom.js";
 
 const UNDO_MS = 7000;
 
-/** @type {import("./types").CreateStatus} */
+/** @type {import("../types").CreateStatus} */
 export function createStatus(ui, texts) {
 	let commit = () => {};
 

@@ -1,12 +1,12 @@
 // @ts-check
 /** The messages of a conversation, one below the other, and scrolling along with them. */
 
-import { element } from "./dom.js";
+import { element } from "../dom.js";
 
 /** Nearer to the end than this, in CSS pixels, the reader counts as being at the end. */
 const NEAR_PX = 48;
 
-/** @type {import("./types").CreateThread} */
+/** @type {import("../types").CreateThread} */
 export function createThread({ root, scroller, messages, toEnd }) {
 	let staying = true;
 	let lastTop = 0;

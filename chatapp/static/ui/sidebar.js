@@ -1,8 +1,8 @@
 // @ts-check
 /** The visitor's conversations: by day, searched, renamed, deleted. */
 
-import { persist, request } from "./api.js";
-import { clone, element, hooks } from "./dom.js";
+import { persist, request } from "../net/api.js";
+import { clone, element, hooks } from "../dom.js";
 
 /** Of the whole chat: narrower, and the list lies above the thread. As in the style sheet. */
 const NARROW_PX = 720;
@@ -24,7 +24,7 @@ function dayOf(time, language) {
 	return new Intl.DateTimeFormat(language, options).format(date);
 }
 
-/** @type {import("./types").CreateSidebar} */
+/** @type {import("../types").CreateSidebar} */
 export function createSidebar(chat, onOpen) {
 	const { host, root, ui, config, texts, signal, status, choices } = chat;
 	const { list, search, more } = ui;

@@ -7,9 +7,9 @@
  * before the next piece. So the pieces in which a text comes do not matter.
  */
 
-import { element } from "./dom.js";
-import { cut, decode } from "./markdown_inline.js";
-import { add, addLine, addRow, drawLeaf, openCode, openText, underline } from "./markdown_leaves.js";
+import { element } from "../dom.js";
+import { cut, decode } from "./inline.js";
+import { add, addLine, addRow, drawLeaf, openCode, openText, underline } from "./leaves.js";
 
 const DEPTH_MOST = 32;
 /** So many blocks are laid out as one: a long answer does not cost more with each frame. */
@@ -50,7 +50,7 @@ function take(line, length) {
 
 const isBlank = text => !/[^ \t]/.test(text);
 
-/** @type {import("./types").CreateBlocks} */
+/** @type {import("../types").CreateBlocks} */
 export function createBlocks(root, texts, heading) {
 	/** What holds the line's blocks, from the outside in. @type {any[]} */
 	let stack = [{ type: "root", home: root }];

@@ -4,7 +4,7 @@
  * HTML stays text. Links lead to the web or to a mailbox; images are links.
  */
 
-import { element } from "./dom.js";
+import { element } from "../dom.js";
 
 /** What is not closed within so many characters is text. */
 const SPAN_MOST = 1000;
@@ -267,7 +267,7 @@ function show({ home, final }, made) {
 	home.append(made);
 }
 
-/** Adds to a block's text, and writes what is long past for good. @param {import("./types").Inline} block */
+/** Adds to a block's text, and writes what is long past for good. @param {import("../types").Inline} block */
 export function addText(block, text) {
 	block.rest += text;
 	while (block.rest.length > SPAN_MOST) {
@@ -278,7 +278,7 @@ export function addText(block, text) {
 	}
 }
 
-/** Draws a block as far as it has come. @param {import("./types").Inline} block */
+/** Draws a block as far as it has come. @param {import("../types").Inline} block */
 export function drawText(block, text, open) {
 	const drawn = { ...block, rest: "" };
 	addText(drawn, text);

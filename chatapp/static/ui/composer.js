@@ -5,11 +5,11 @@ const SAVE_MS = 300;
 /** A longer text is not measured with each key: it fills the box anyway. */
 const MEASURED_CHARS = 10_000;
 
-/** @type {import("./types").CreateComposer} */
+/** @type {import("../types").CreateComposer} */
 export function createComposer({ ui, texts, config, signal, status, keep, recall }, { onSend, onStop }) {
 	const { box, submit, composer: form } = ui;
 	const most = config.message_max_chars;
-	/** @type {import("./types").Mode} */
+	/** @type {import("../types").Mode} */
 	let mode = "idle";
 	let draft = "";
 	let saving = 0;

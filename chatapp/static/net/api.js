@@ -1,7 +1,7 @@
 // @ts-check
 /** The server's JSON routes. Every failure but an abort is an `ApiError`. */
 
-import { pause } from "./pause.js";
+import { pause } from "./backoff.js";
 
 const TIMEOUT_MS = 60_000;
 
@@ -22,7 +22,7 @@ export class ApiError extends Error {
 /** A proxy's page, or a reply that was cut: only a 4xx tells that the server did nothing. */
 const fault = status => new ApiError(status >= 400 && status < 500 ? "unexpected" : "network");
 
-/** The reply's JSON. @type {import("./types").Request} */
+/** The reply's JSON. @type {import("../types").Request} */
 export async function request(url, signal, method, json, headers) {
 	try {
 		const response = await fetch(url, {
@@ -56,7 +56,7 @@ export const requestPage = (url, signal) =>
 		asked.send();
 	});
 
-/** Repeats with growing pauses while the network is what fails. @type {import("./types").Persist} */
+/** Repeats with growing pauses while the network is what fails. @type {import("../types").Persist} */
 export async function persist(attempt, signal, onTrouble) {
 	for (let failures = 0; ; failures++) {
 		try {

@@ -1,8 +1,8 @@
 // @ts-check
 /** Messages on the page: how they are drawn, and nothing about where they come from. */
 
-import { button, clone, copy, element, hooks, listen } from "./dom.js";
-import { createMarkdown } from "./markdown.js";
+import { button, clone, copy, element, hooks, listen } from "../dom.js";
+import { createMarkdown } from "../markdown/markdown.js";
 
 /** A question of more characters or lines is folded. */
 const LONG_CHARS = 2000;
@@ -50,7 +50,7 @@ function createMessage({ ui, texts }, role, actions) {
 	return { view, parts };
 }
 
-/** @type {import("./types").CreateQuestion} */
+/** @type {import("../types").CreateQuestion} */
 export function createQuestion(chat, actions, text) {
 	const { view, parts } = createMessage(chat, "user", actions);
 	const { root } = view;
@@ -130,7 +130,7 @@ function createText(container, texts) {
 	};
 }
 
-/** @type {import("./types").CreateAnswer} */
+/** @type {import("../types").CreateAnswer} */
 export function createAnswer(chat, actions) {
 	const { view, parts } = createMessage(chat, "assistant", actions);
 	const { texts } = chat;

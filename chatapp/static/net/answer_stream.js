@@ -8,7 +8,7 @@
  */
 
 import { ApiError, request } from "./api.js";
-import { isVisible, onVisibility, onWake, pause, untilVisible } from "./pause.js";
+import { isVisible, onVisibility, onWake, pause, untilVisible } from "./backoff.js";
 
 /** A page that comes back into view distrusts a connection that was silent for longer. */
 const TRUSTED_MS = 30_000;
@@ -21,14 +21,14 @@ const LATE_MS = 1500;
 /** Whether the answer is still being written. */
 export const isRunning = ({ status }) => status === "pending" || status === "streaming";
 
-/** How an answer that no longer runs has ended. @type {import("./types").OutcomeOf} */
+/** How an answer that no longer runs has ended. @type {import("../types").OutcomeOf} */
 export const outcomeOf = ({ status, finish_reason: finishReason, error }) => ({
 	status: status === "failed" ? status : finishReason === "stopped" ? "stopped" : "done",
 	finishReason,
 	error: status === "failed" ? error : null,
 });
 
-/** The signal ends following; the answer goes on. @type {import("./types").FollowAnswer} */
+/** The signal ends following; the answer goes on. @type {import("../types").FollowAnswer} */
 export async function followAnswer(urls, follower, signal) {
 	let cursor = 0;
 	let failures = 0;

@@ -1,7 +1,7 @@
 // @ts-check
 /** Markdown, drawn while it comes: DOM nodes only, in linear time, a little in each frame. */
 
-import { createBlocks } from "./markdown_blocks.js";
+import { createBlocks } from "./blocks.js";
 
 /** A page in the background gets no frames; it draws so many ms later instead. */
 const FRAMELESS_MS = 250;
@@ -20,7 +20,7 @@ function nextFrame(run) {
 	const timer = setTimeout(once, FRAMELESS_MS);
 }
 
-/** @type {import("./types").CreateMarkdown} */
+/** @type {import("../types").CreateMarkdown} */
 export function createMarkdown(container, options = {}) {
 	const { texts = {}, heading = 1, schedule = nextFrame } = options;
 	let waiting = "";

@@ -1,9 +1,9 @@
 // @ts-check
 /** The server's push channel: one connection for all tabs of the browser, and each tab hears all. */
 
-import { isVisible, onVisibility, pause } from "./pause.js";
+import { isVisible, onVisibility, pause } from "./backoff.js";
 
-/** @type {import("./types").OpenPush} */
+/** @type {import("../types").OpenPush} */
 export function openPush(url, name, signal, onPush) {
 	const channel = new BroadcastChannel(name);
 	let held = new AbortController();

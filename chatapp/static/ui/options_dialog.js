@@ -1,10 +1,10 @@
 // @ts-check
 /** What the reader can choose: the model and its settings for this conversation, and the display. */
 
-import { request } from "./api.js";
-import { element } from "./dom.js";
+import { request } from "../net/api.js";
+import { element } from "../dom.js";
 
-/** @type {import("./types").CreateOptions} */
+/** @type {import("../types").CreateOptions} */
 export function createOptions({ host, root, ui, texts, config, signal, status, choices }, onChange) {
 	const { models, theme, language, settings: form, options: sheet, notice } = ui;
 	const inputs = [...form.elements].filter(({ name }) => name);

@@ -1,8 +1,8 @@
 // @ts-check
 /** Leaf blocks as nodes that grow: text, code, tables (CommonMark 0.31 §4, GFM tables and tasks). */
 
-import { button, copy, element } from "./dom.js";
-import { addText, drawText, inline } from "./markdown_inline.js";
+import { button, copy, element } from "../dom.js";
+import { addText, drawText, inline } from "./inline.js";
 
 /** What is longer goes on in another element, lest layout start from the top. */
 const ROWS_MOST = 100;
@@ -14,10 +14,10 @@ const COPIED_MS = 2000;
 /** The line below a table's head. */
 const DELIMITERS = /^(?=.*[|:])\|?(?:[ \t]*:?-+:?[ \t]*(?:\||$))+[ \t]*$/;
 
-/** @returns {import("./types").TextLeaf} */
+/** @returns {import("../types").TextLeaf} */
 const textIn = (home, tag, held) => ({ type: "text", tag, home, final: home.lastChild, rest: "", held, size: 0 });
 
-/** @type {import("./types").OpenText} */
+/** @type {import("../types").OpenText} */
 export function openText(holder, within, tag, text) {
 	const home = element(tag, within === "root" ? { dir: "auto" } : {});
 	const task = tag === "p" && within === "item" && !holder.firstChild && /^\[([ xX])\][ \t]/.exec(text);
@@ -26,7 +26,7 @@ export function openText(holder, within, tag, text) {
 	return textIn(home, tag, task ? text.slice(3) : text);
 }
 
-/** Math is code that has no language, and whose fence belongs to it. @type {import("./types").OpenCode} */
+/** Math is code that has no language, and whose fence belongs to it. @type {import("../types").OpenCode} */
 export function openCode(holder, texts, fence, indent, language, isMath) {
 	const home = element("span", {});
 	const code = element("code", {}, home);
@@ -46,7 +46,7 @@ export function openCode(holder, texts, fence, indent, language, isMath) {
 	return { type: "code", home, fence, indent, size: 0, isMath };
 }
 
-/** More of a text or of code. @type {import("./types").Add} */
+/** More of a text or of code. @type {import("../types").Add} */
 export function add(leaf, text) {
 	/** @type {any} */
 	const { home } = leaf;
@@ -75,7 +75,7 @@ export function add(leaf, text) {
 
 /**
  * The next line of a text or of code. The last one is held: it may be a table's head.
- * @type {import("./types").Add}
+ * @type {import("../types").Add}
  */
 export function addLine(leaf, text) {
 	if (leaf.type === "code") {
@@ -86,7 +86,7 @@ export function addLine(leaf, text) {
 	} else add(leaf, `\n${text}`);
 }
 
-/** Draws a text as far as it has come; all else is drawn already. @type {import("./types").DrawLeaf} */
+/** Draws a text as far as it has come; all else is drawn already. @type {import("../types").DrawLeaf} */
 export function drawLeaf(leaf, open) {
 	if (leaf?.type === "text") drawText(leaf, leaf.rest + leaf.held, open);
 }
@@ -112,14 +112,14 @@ function row(tag, columns, line) {
 	return element("tr", {}, ...cellsOf(line).slice(0, columns.length).map(cell));
 }
 
-/** @returns {import("./types").TableLeaf} */
+/** @returns {import("../types").TableLeaf} */
 function openTable(holder, columns, head) {
 	const home = element("tbody", {});
 	holder.append(element("div", { chat: "table", tabindex: "0" }, element("table", {}, head, home)));
 	return { type: "table", home, head, columns };
 }
 
-/** What the line below a text makes of its end: a table, or null. @type {import("./types").Underline} */
+/** What the line below a text makes of its end: a table, or null. @type {import("../types").Underline} */
 export function underline(leaf, line, parent) {
 	const { home, final, rest, held } = leaf;
 	const columns = !leaf.isDraft && columnsOf(held, line);
@@ -129,7 +129,7 @@ export function underline(leaf, line, parent) {
 	return openTable(parent(), columns, element("thead", {}, row("th", columns, held)));
 }
 
-/** The next row, of another table if this one is full. @type {import("./types").AddRow} */
+/** The next row, of another table if this one is full. @type {import("../types").AddRow} */
 export function addRow(leaf, text, parent) {
 	const { home, columns, head } = leaf;
 	const table = home.childElementCount < ROWS_MOST ? leaf : openTable(parent(), columns, head.cloneNode(true));
