@@ -126,6 +126,8 @@ def _html(template: str, **context: Any) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cache-Control"] = "no-store"
+    # The HTML has no secret, and nothing that the request says but the choice of a language.
+    assets.compress(response)
     return response
 
 
