@@ -9,7 +9,11 @@ import pytest
 STATIC = Path(__file__).parents[1] / "chatapp" / "static"
 MODULES = sorted(STATIC.rglob("*.js"))
 STYLES = sorted(STATIC.rglob("*.css"))
+SOURCES = [*MODULES, *STYLES, *sorted(STATIC.rglob("*.d.ts"))]
 SIZE_MOST = 60_000
+FILE_MOST = 300
+LINE_MOST = 100
+FUNCTION_MOST = 40
 IMPORT = re.compile(r'\b(?:from|import)\s*\(?\s*"([^"]+)"')
 # Each makes markup or code of a text.
 FORBIDDEN = re.compile(
@@ -27,6 +31,27 @@ def code_of(file: Path) -> str:
     """Without comments."""
     text = re.sub(r"/\*.*?\*/", "", file.read_text("utf-8"), flags=re.S)
     return re.sub(r"(^|\s)//.*", r"\1", text)
+
+
+def depth_of(line: str) -> int:
+    return len(line) - len(line.lstrip("\t"))
+
+
+def blocks_of(file: Path) -> list[tuple[str, int]]:
+    """All that stands between brackets on lines of their own: its first line, how many it has.
+
+    Functions, with those inside of them, and their parts. What a block holds is indented by one
+    tab more than its first and its last line.
+    """
+    lines = file.read_text("utf-8").splitlines()
+    found = []
+    for at, line in enumerate(lines):
+        if not line.endswith(("{", "(", "[")) or line.lstrip().startswith(("*", "//", "class ")):
+            continue
+        rest = enumerate(lines[at + 1 :], 2)
+        length = next(n for n, each in rest if each and depth_of(each) <= depth_of(line))
+        found.append((line.strip(), length))
+    return found
 
 
 def imports_of(file: Path) -> set[str]:
@@ -64,3 +89,37 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         for name in free:
             del imports[name]
     assert not imports, f"They import each other: {sorted(imports)}"
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=name_of)
+def test_no_file_and_no_line_is_too_long(file: Path) -> None:
+    lines = file.read_text("utf-8").splitlines()
+    assert len(lines) <= FILE_MOST
+    assert not [line for line in lines if len(line.expandtabs(4)) > LINE_MOST]
+
+
+@pytest.mark.parametrize("file", MODULES, ids=name_of)
+def test_no_function_is_too_long(file: Path) -> None:
+    """With the functions that it holds."""
+    assert not [(line, length) for line, length in blocks_of(file) if length > FUNCTION_MOST]
+
+
+@pytest.mark.parametrize("file", [*MODULES, *STYLES], ids=name_of)
+def test_blocks_are_indented_by_tabs(file: Path) -> None:
+    """What the lengths of functions are measured by."""
+    depth = 0
+    for line in re.sub(r"/\*.*?\*/", "", file.read_text("utf-8"), flags=re.S).splitlines():
+        if not line.strip():
+            continue
+        assert not re.match(r"\t* ", line), line
+        here = depth_of(line)
+        closes = line.lstrip()[0] in "})]"
+        assert here <= depth, line
+        assert here == depth - closes or not closes, line
+        depth = here + line.endswith(("{", "(", "["))
+        depth += line.endswith((":", "=", "=>", "?"))
+
+
+def test_each_module_is_type_checked() -> None:
+    for file in MODULES:
+        assert file.read_text("utf-8").startswith("// @ts-check\n"), name_of(file)

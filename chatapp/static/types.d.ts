@@ -1,4 +1,4 @@
-/** What the parts of the page say to each other. Read by editors and type checkers, never loaded. */
+/** What the modules of the page say to each other. For editors and `tsc`; browsers never load it. */
 
 export type Fault = { code: string; message: string; retryable?: boolean };
 export type Ending = { status: string; finish_reason?: string | null; error?: Fault | null };
@@ -34,7 +34,7 @@ export type Config = {
 /** The `script` part of a `texts.*.json`. */
 export type Texts = Record<string, any>;
 /** Elements by their `data-chat`. */
-export type Hooks = Record<string, any>;
+export type Refs = Record<string, any>;
 
 // Talking to the server
 
@@ -63,7 +63,6 @@ export type Outcome = {
 	finishReason?: string | null;
 	error?: Fault | null;
 };
-export type OutcomeOf = (answer: Ending) => Outcome;
 export type Tool = {
 	id: string;
 	name: string;
@@ -71,7 +70,7 @@ export type Tool = {
 	result?: unknown;
 	error?: unknown;
 };
-export type Whole = { text: string; reasoning: string | null; status?: string };
+export type Whole = { text: string; reasoning: string | null };
 export type Follower = {
 	/** The answer is told again from its start. */
 	onStart(): void;
@@ -93,6 +92,19 @@ export type FollowAnswer = (
 	signal: AbortSignal,
 ) => Promise<void>;
 
+/** How far an answer was followed. */
+export type Following = {
+	urls: { answer: string; events: string };
+	follower: Follower;
+	signal: AbortSignal;
+	/** The last event that has come. */
+	cursor: number;
+	/** Attempts since something came. */
+	failures: number;
+	/** Something on the way holds the stream back. */
+	isBuffered: boolean;
+};
+
 /** `open`: the channel is open, perhaps again; something may have been missed. */
 export type Push = {
 	type: "open" | "conversation" | "answer";
@@ -101,7 +113,7 @@ export type Push = {
 	conversation_id?: string | null;
 };
 /** @param name of this visitor's channel between tabs */
-export type OpenPush = (
+export type OpenPushChannel = (
 	url: string,
 	name: string,
 	signal: AbortSignal,
@@ -111,7 +123,6 @@ export type OpenPush = (
 // Messages
 
 export type View = {
-	role: string;
 	/** Null until the server has told it. */
 	id: string | null;
 	root: HTMLElement;
@@ -120,8 +131,10 @@ export type View = {
 	update(message: Message): void;
 };
 /** @param text to begin with; absent: the question's own */
-export type QuestionView = View & { edit(text?: string): void };
+export type QuestionView = View & { role: "user"; edit(text?: string): void };
 export type AnswerView = View & {
+	role: "assistant";
+	/** All that follows is told from the start. */
 	rewind(): void;
 	append(text: string): void;
 	reason(text: string): void;
@@ -134,6 +147,7 @@ export type AnswerView = View & {
 	 */
 	finish(status: Outcome["status"], note?: string, action?: HTMLElement | false): Promise<void>;
 };
+export type MessageView = QuestionView | AnswerView;
 /** What the reader may do with a message. */
 export type Actions = {
 	edit(view: View, text: string): void;
@@ -163,9 +177,26 @@ export type Beginning = Memory & {
 };
 export type StartChat = (beginning: Beginning) => void;
 /** What all parts of a chat share. */
-export type Chat = Beginning & { ui: Hooks; status: Status };
+export type Chat = Beginning & { refs: Refs; status: StatusLine };
+/** A chat with the conversation that is open in it. */
+export type OpenChat = {
+	chat: Chat;
+	/** Null: the conversation is not made yet. */
+	id: string | null;
+	conversation: OpenConversation;
+	thread: Thread;
+	composer: Composer;
+	sidebar: Sidebar;
+	options: OptionsDialog;
+	/** Opens a conversation, or with null a new one, as its own entry in the history. */
+	go(id: string | null): void;
+	/** Shows an error, unless the chat is over. */
+	report(error: unknown): void;
+};
+/** By the names that `data-do` and the shortcuts use; a key presses nothing. */
+export type Commands = Record<string, (pressed: any, event: any) => unknown>;
 
-export type Status = {
+export type StatusLine = {
 	/** @param text stays until the next; an empty one says nothing */
 	show(text: string, tone?: "calm" | "warning"): void;
 	warn(text: string): void;
@@ -178,7 +209,7 @@ export type Status = {
 	/** An `ApiError` or a `Fault` in the reader's language; anything else is thrown on. */
 	sentence(error: any): string;
 };
-export type CreateStatus = (ui: Hooks, texts: Texts) => Status;
+export type CreateStatusLine = (refs: Refs, texts: Texts) => StatusLine;
 
 export type Thread = {
 	add(message: HTMLElement): void;
@@ -190,7 +221,7 @@ export type Thread = {
 	/** Goes to the end, and along with it. */
 	stay(): void;
 };
-export type CreateThread = (ui: Hooks) => Thread;
+export type CreateThread = (refs: Refs) => Thread;
 
 export type Mode = "idle" | "loading" | "busy" | "stopping";
 export type Composer = {
@@ -208,14 +239,17 @@ export type CreateComposer = (
 	handlers: { onSend(text: string): void; onStop(): void },
 ) => Composer;
 
-export type Options = {
+export type OptionsDialog = {
 	/** What differs from the server's defaults. */
 	chosen(): Settings;
 	/** Takes over a conversation's settings; undefined: it has none of its own. */
 	load(settings?: Settings): void;
 	open(): void;
 };
-export type CreateOptions = (chat: Chat, onChange: (changed: Settings) => void) => Options;
+export type CreateOptionsDialog = (
+	chat: Chat,
+	onChange: (changed: Settings) => void,
+) => OptionsDialog;
 
 export type Sidebar = {
 	/** Fetches the list anew, after so many ms. */
@@ -232,20 +266,17 @@ export type Sidebar = {
 };
 export type CreateSidebar = (chat: Chat, onOpen: (id: string | null) => void) => Sidebar;
 
-export type CreateConversation = (
-	id: string | null,
-	chat: Chat,
-	surroundings: {
-		thread: Thread;
-		composer: Composer;
-		settings: () => Settings;
-		/** A conversation was made; null: a new one is wanted. */
-		onId(id: string | null): void;
-		onLoad(conversation: Conversation): void;
-	},
-) => {
-	/** @param quietly what is shown is good enough until then */
-	load(quietly?: boolean): Promise<void>;
+export type Surroundings = {
+	thread: Thread;
+	composer: Composer;
+	settings: () => Settings;
+	/** A conversation was made; null: a new one is wanted. */
+	onId(id: string | null): void;
+	onLoad(conversation: Conversation): void;
+};
+export type OpenConversation = {
+	/** @param isQuiet what is shown is good enough until it has come */
+	load(isQuiet?: boolean): Promise<void>;
 	send(text: string): Promise<void>;
 	change(fields: object): Promise<unknown>;
 	stop(): void;
@@ -254,9 +285,109 @@ export type CreateConversation = (
 	/** Leaves the page to another conversation; a running answer goes on. */
 	close(): void;
 };
+export type CreateConversation = (
+	id: string | null,
+	chat: Chat,
+	surroundings: Surroundings,
+) => OpenConversation;
+/** What the functions of one conversation share. */
+export type Conversing = Surroundings & {
+	id: string | null;
+	chat: Chat;
+	actions: Actions;
+	/** Ends when another conversation is opened. */
+	signal: AbortSignal;
+	/** From the first message to the last. */
+	views: MessageView[];
+	/** The answer that is followed; `leave` ends that. */
+	running: { view: AnswerView; leave: AbortController } | null;
+	/** A question is on its way, so what the server has is not the last word. */
+	isAsking: boolean;
+	/** Something has been shown in place of the messages. */
+	isOpening: boolean;
+	/** Tells the latest load from those that it has overtaken. */
+	loads: number;
+	load: OpenConversation["load"];
+	askOnce: AskOnce;
+	/** What the stop button does at the moment. */
+	stop(): void;
+};
+/** Where a question goes: to the end, or `at` a message whose place it takes. */
+export type Place = { edit?: string | null; regenerate?: string | null; at?: number };
+/** One question on its way. */
+export type Attempt = {
+	/** The reader has given it up. */
+	signal: AbortSignal;
+	/** The reader wants it stopped as soon as that is possible. */
+	isStopped: boolean;
+	onTrouble(): void;
+};
+export type AskOnce = (body: object, attempt: Attempt) => Promise<{ answer: Started }>;
+export type Started = { id: string; conversation_id: string };
 
 // Markdown
 
+/** What is left of a line, and how many columns were read before it. */
+export type Line = { text: string; column: number };
+export type Container = {
+	type: "root" | "quote" | "list" | "item";
+	home: HTMLElement;
+	/** The element that gets the next block, where there are many. */
+	part?: HTMLElement;
+	/** The last line of it was blank. */
+	blank?: boolean;
+	/** An item's: the indent of what belongs to it. */
+	offset?: number;
+	/** A list's: what each of its items begins with. */
+	marker?: string;
+	isDraft?: boolean;
+};
+/** A text that is being read, line by line. */
+export type Blocks = {
+	texts: Texts;
+	/** The level of `#`. */
+	heading: number;
+	/** What holds the line's blocks, from the outside in. */
+	stack: Container[];
+	/** The containers of the stack that the line goes on with. */
+	depth: number;
+	/** The block that takes text. */
+	leaf: Leaf | null;
+	/** What has come of the last line. */
+	tail: string;
+	/** The tail goes on with a line whose begin was too long to wait. */
+	isLong: boolean;
+	/** Takes back what was drawn of the tail. */
+	undo(): void;
+};
+/** A run of `*`, `_` or `~` that may open or close emphasis. */
+export type Delimiter = {
+	char: string;
+	/** What it had in the source. */
+	length: number;
+	opens: boolean;
+	closes: boolean;
+	/** What is left of it. */
+	node: Text;
+	/** Nothing before it fits. */
+	isTried?: boolean;
+};
+/** A `[` or `![` that may begin a link; `bottom`: so many delimiters stand before it. */
+export type Bracket = { node: Text; isImage: boolean; isActive: boolean; bottom: number };
+/** The text of a block while it is read. */
+export type Scan = {
+	source: string;
+	at: number;
+	made: DocumentFragment;
+	delimiters: Delimiter[];
+	brackets: Bracket[];
+	/** Grows while words follow words. */
+	words: Text | null;
+	/** Something may yet turn out to be more than text. */
+	isUnsure: boolean;
+	/** The last sure place, with the last node there, and how long it was if it is text. */
+	safe: { at: number; last: ChildNode | null; length: number | undefined };
+};
 /** A block of text: `rest` is drawn anew each time, behind the `final` node. */
 export type Inline = { home: HTMLElement; final: ChildNode | null; rest: string };
 /** `isDraft`: what is added is taken back, node by node; those before stay as they are. */
@@ -268,7 +399,13 @@ export type TextLeaf = Inline &
 export type CodeLeaf = Growing & { type: "code"; fence: string; indent: number; isMath?: boolean };
 /** How each column is aligned. */
 export type Columns = ("left" | "center" | "right")[];
-export type TableLeaf = { type: "table"; home: HTMLElement; head: HTMLElement; columns: Columns };
+export type TableLeaf = {
+	type: "table";
+	home: HTMLElement;
+	head: HTMLElement;
+	columns: Columns;
+	isDraft?: boolean;
+};
 export type Leaf = TextLeaf | CodeLeaf | TableLeaf;
 /**
  * @param holder gets the block
@@ -276,7 +413,7 @@ export type Leaf = TextLeaf | CodeLeaf | TableLeaf;
  */
 export type OpenText = (
 	holder: HTMLElement,
-	within: "root" | "quote" | "item",
+	within: Container["type"],
 	tag: keyof HTMLElementTagNameMap,
 	text: string,
 ) => TextLeaf;
@@ -289,8 +426,8 @@ export type OpenCode = (
 	isMath?: boolean,
 ) => CodeLeaf;
 export type Add = (leaf: TextLeaf | CodeLeaf, text: string) => void;
-/** @param open more follows */
-export type DrawLeaf = (leaf: Leaf | null, open: boolean) => void;
+/** @param isOpen more follows */
+export type DrawLeaf = (leaf: Leaf | null, isOpen: boolean) => void;
 /** @param parent closes the leaf, and makes room for a block */
 export type Underline = (
 	leaf: TextLeaf,
@@ -312,6 +449,14 @@ export type CreateBlocks = (
 	/** Nothing follows. */
 	close(): void;
 };
+export type Markdown = {
+	/** The next piece of the text. */
+	append(text: string): void;
+	/** Draws the rest, in frames, and calls back. Nothing follows but `reset`. */
+	end(onEnd: () => void): void;
+	/** Begins anew, with nothing. */
+	reset(): void;
+};
 export type CreateMarkdown = (
 	/** Empty; it belongs to the Markdown. */
 	container: HTMLElement,
@@ -321,11 +466,13 @@ export type CreateMarkdown = (
 		/** Calls back soon, when there is time to draw. */
 		schedule?: (run: () => void) => void;
 	},
-) => {
-	/** The next piece of the text. */
+) => Markdown;
+/** A text of an answer; it may be told again from the start. */
+export type MessageText = {
+	content(): string;
 	append(text: string): void;
-	/** Draws the rest, in frames, and calls back. Nothing follows but `reset`. */
-	end(onEnd: () => void): void;
-	/** Begins anew, with nothing. */
-	reset(): void;
+	replace(text: string): void;
+	rewind(): void;
+	/** @param isComplete nothing of it is still to be told */
+	end(isComplete: boolean): Promise<void>;
 };

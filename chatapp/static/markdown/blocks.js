@@ -7,15 +7,23 @@
  * before the next piece. So the pieces in which a text comes do not matter.
  */
 
-import { element } from "../dom.js";
-import { cut, decode } from "./inline.js";
-import { add, addLine, addRow, drawLeaf, openCode, openText, underline } from "./leaves.js";
+/** @import { Blocks, CodeLeaf, CreateBlocks, Line, TableLeaf } from "../types" */
 
-const DEPTH_MOST = 32;
-/** So many blocks are laid out as one: a long answer does not cost more with each frame. */
-const PART_MOST = 32;
-/** A longer list goes on in another element, lest layout start from the top. */
-const ITEMS_MOST = 200;
+import { element } from "../dom.js";
+import {
+	closeLeaf,
+	closeUnmatched,
+	innermost,
+	isOpen,
+	matchContainers,
+	openContainer,
+	parentIn,
+} from "./containers.js";
+import { add, addLine, drawLeaf, openCode, openText } from "./leaves.js";
+import { indentOf, isBlank, skip } from "./line.js";
+import { cut, decode } from "./syntax.js";
+import { addRow, underline } from "./tables.js";
+
 /** What a line is, so many characters tell; the rest is more of the same. */
 const HEAD_MOST = 2000;
 
@@ -23,242 +31,178 @@ const HEADING = /^(#{1,6})(?:[ \t]+|$)([^]*)/;
 const FENCE = /^(`{3,}(?=[^`]*$)|~{3,})(.*)$/;
 const MATH = /^(?:\$\$|\\\[)[ \t]*$/;
 const RULE = /^([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
-const MARKER = /^(?:[-+*]|(\d{1,9})[.)])(?=[ \t]|$)/;
 
-/** The columns of white space at the begin of what is left of a line; tab stops are 4 apart. */
-function indentOf({ text, column }) {
-	let ahead = column;
-	for (const char of text.match(/^[ \t]*/)[0]) ahead += char === " " ? 1 : 4 - (ahead % 4);
-	return ahead - column;
-}
-
-/** Leaves white space out, part of a tab also. */
-function skip(line, columns = Infinity) {
-	for (let left = columns; left > 0 && /^[ \t]/.test(line.text); left--) {
-		const width = line.text[0] === " " ? 1 : 4 - (line.column % 4);
-		line.text = " ".repeat(width - 1) + line.text.slice(1);
-		line.column++;
-	}
-}
-
-/** Leaves a marker out, and the white space before it. */
-function take(line, length) {
-	skip(line);
-	line.text = line.text.slice(length);
-	line.column += length;
-}
-
-const isBlank = text => !/[^ \t]/.test(text);
-
-/** @type {import("../types").CreateBlocks} */
+/** @type {CreateBlocks} */
 export function createBlocks(root, texts, heading) {
-	/** What holds the line's blocks, from the outside in. @type {any[]} */
-	let stack = [{ type: "root", home: root }];
-	/** The block that takes text. @type {any} */
-	let leaf = null;
-	/** What has come of the last line. */
-	let tail = "";
-	/** The tail goes on with a line whose begin was too long to wait. */
-	let isLong = false;
-	/** The containers of the stack that the line goes on with. */
-	let depth = 1;
-
-	/** Whether such a leaf is open in the innermost container, and the line goes on with that. */
-	const isOpen = type => leaf?.type === type && depth === stack.length;
-
-	function closeLeaf() {
-		drawLeaf(leaf, false);
-		leaf = null;
-	}
-
-	function closeUnmatched() {
-		closeLeaf();
-		stack.length = depth;
-	}
-
-	/** Makes room for a block in the innermost container that the line goes on with: the stack's last. */
-	function parent(inList) {
-		closeUnmatched();
-		if (!inList && stack.at(-1).type === "list") stack.length = --depth;
-		const holder = stack.at(-1);
-		const { type, home, blank, part = home, isDraft } = holder;
-		if (blank && home.firstChild && !isDraft) {
-			const list = type === "item" ? stack.at(-2) : holder;
-			if (list.type === "list") list.home.dataset.loose = "";
-		}
-		const isFull = !inList && part.childElementCount >= PART_MOST;
-		if (!isFull && (holder.part || type !== "root")) return part;
-		holder.part = element("div", { chat: "part" });
-		home.append(holder.part);
-		return holder.part;
-	}
-
-	function push(container) {
-		parent(container.type === "item").append(container.home);
-		stack.push(container);
-		depth++;
-	}
-
-	/** Leaves `depth` at the containers that the line goes on with. */
-	function matchContainers(line) {
-		for (depth = 1; depth < stack.length; depth++) {
-			const { type, offset, home } = stack[depth];
-			if (type === "quote") {
-				if (line.text.trimStart()[0] !== ">") return;
-				take(line, 1);
-				skip(line, 1);
-			} else if (type === "item") {
-				if (isBlank(line.text) ? !home.firstChild : indentOf(line) < offset) return;
-				skip(line, offset);
-			}
-		}
-	}
-
-	/** The line as the next one of code or math. @returns {boolean} whether it is */
-	function continueCode(line) {
-		if (!isOpen("code")) return false;
-		const { fence, indent, isMath } = leaf;
-		const text = line.text.trim();
-		if (isMath && !text) return false;
-		if (!isMath && text.startsWith(fence) && text === fence[0].repeat(text.length)) closeLeaf();
-		else {
-			skip(line, indent);
-			addLine(leaf, line.text);
-			if (isMath && text.endsWith(fence)) closeLeaf();
-		}
-		return true;
-	}
-
-	/** Opens what the line opens. */
-	function openBlocks(line) {
-		while (!isBlank(line.text)) {
-			const indent = indentOf(line);
-			const text = line.text.replace(/^[ \t]+/, "");
-			if (!(isOpen("text") && indent > 3)) {
-				if (openLeaf(text, indent)) return;
-				if (stack.length <= DEPTH_MOST && openContainer(line, text, indent)) continue;
-			}
-			if (leaf?.type === "text") addLine(leaf, text);
-			else if (isOpen("table")) leaf = addRow(leaf, text, parent);
-			else leaf = openText(parent(), stack.at(-1).type, "p", text);
-			return;
-		}
-	}
-
-	function openLeaf(text, indent) {
-		const [, signs, title] = HEADING.exec(text) ?? [];
-		const [, fence, info] = FENCE.exec(text) ?? [];
-		const table = isOpen("text") && underline(leaf, text, parent);
-		if (table) leaf = table;
-		else if (signs) {
-			const tag = /** @type {any} */ (`h${Math.min(6, signs.length + heading - 1)}`);
-			leaf = openText(parent(), stack.at(-1).type, tag, title.replace(/(^|[ \t]+)#+[ \t]*$/, ""));
-		} else if (fence) leaf = openCode(parent(), texts, fence, indent, decode(info.trim()).split(/\s/)[0]);
-		else if (MATH.test(text)) {
-			leaf = openCode(parent(), texts, text[0] === "$" ? "$$" : "\\]", 0, "", true);
-			addLine(leaf, text);
-		} else if (RULE.test(text)) parent().append(element("hr", {}));
-		else return false;
-		return true;
-	}
-
-	function openContainer(line, text, indent) {
-		if (text[0] === ">") {
-			push({ type: "quote", home: element("blockquote", { dir: "auto" }) });
-			take(line, 1);
-			skip(line, 1);
-			return true;
-		}
-		const [mark, number] = MARKER.exec(text) ?? [];
-		if (!mark) return false;
-		const isEmpty = isBlank(text.slice(mark.length));
-		if (isOpen("text") && (isEmpty || (number && Number(number) !== 1))) return false;
-		take(line, mark.length);
-		const gap = indentOf(line);
-		const inset = isEmpty || gap > 4 ? 1 : gap;
-		skip(line, inset);
-		openItem(mark.at(-1), number, indent + mark.length + inset);
-		return true;
-	}
-
-	function openItem(marker, number, offset) {
-		const { home, blank, marker: before } = stack[depth - 1];
-		const isSame = before === marker;
-		if (!isSame || home.childElementCount >= ITEMS_MOST) {
-			const begin = isSame ? home.start + home.childElementCount : Number(number);
-			if (isSame) depth--;
-			const made = element(number ? "ol" : "ul", { dir: "auto" });
-			if (number && begin !== 1) made.setAttribute("start", begin);
-			push({ type: "list", home: made, marker });
-			if (isSame && (blank || "loose" in home.dataset)) made.dataset.loose = "";
-		}
-		push({ type: "item", home: element("li", {}), offset });
-	}
-
-	function readLine(text) {
-		const line = { text, column: 0 };
-		matchContainers(line);
-		const blank = isBlank(line.text);
-		if (!continueCode(line)) {
-			if (blank) closeUnmatched();
-			else openBlocks(line);
-		}
-		// Only a quote's own begin tells its blank lines from those of what holds it.
-		const quote = stack.findLastIndex(({ type }) => type === "quote");
-		if (!blank) for (const each of stack) each.blank = false;
-		else if (leaf?.type !== "code") for (const each of stack.slice(quote + 1)) each.blank = true;
-	}
-
-	function read(text) {
-		if (isLong && leaf && leaf.type !== "table") add(leaf, text);
-		else readLine(text);
-	}
-
-	let undo = () => {};
-	function beginDraft() {
-		const before = { stack, leaf };
-		const homes = stack.flatMap(({ home, part }) => [home, part]);
-		if (leaf) homes.push(leaf.home.parentNode, leaf.type !== "text" && leaf.home);
-		const ends = homes.map(home => [home, home?.lastChild]);
-		stack = stack.map(each => ({ ...each, isDraft: true }));
-		leaf = leaf && { ...leaf, isDraft: true };
-		undo = () => {
-			for (const [home, last] of ends) while (home && home.lastChild !== last) home.lastChild.remove();
-			({ stack, leaf } = before);
-			undo = () => {};
-		};
-	}
-
+	/** @type {Blocks} */
+	const blocks = {
+		texts,
+		heading,
+		stack: [{ type: "root", home: root }],
+		depth: 1,
+		leaf: null,
+		tail: "",
+		isLong: false,
+		undo() {},
+	};
 	return {
-		write(text) {
-			undo();
-			tail += text;
-			let at = 0;
-			for (let ends = true; ; isLong = !ends) {
-				const end = tail.indexOf("\n", at);
-				ends = end >= 0 && end - at <= HEAD_MOST;
-				if (!ends && tail.length - at <= HEAD_MOST) break;
-				const piece = ends ? tail.slice(at, end) : cut(tail.slice(at), HEAD_MOST);
-				read(piece);
-				// A heading ends with its line.
-				if (ends && (leaf?.tag ?? "p") !== "p") closeLeaf();
-				at += piece.length + Number(ends);
-			}
-			tail = tail.slice(at);
-		},
+		write: text => write(blocks, text),
 		draw() {
-			undo();
-			if (!isBlank(tail)) {
-				beginDraft();
-				read(tail);
+			blocks.undo();
+			if (!isBlank(blocks.tail)) {
+				beginDraft(blocks);
+				read(blocks, blocks.tail);
 			}
-			drawLeaf(leaf, true);
+			drawLeaf(blocks.leaf, true);
 		},
 		close() {
-			undo();
-			if (tail) read(tail);
-			tail = "";
-			closeLeaf();
+			blocks.undo();
+			if (blocks.tail) read(blocks, blocks.tail);
+			blocks.tail = "";
+			closeLeaf(blocks);
 		},
+	};
+}
+
+/** Reads the lines that are complete, and the begin of one that is too long to wait. @type {(blocks: Blocks, text: string) => void} */
+function write(blocks, text) {
+	blocks.undo();
+	const tail = blocks.tail + text;
+	let at = 0;
+	for (let ends = true; ; blocks.isLong = !ends) {
+		const end = tail.indexOf("\n", at);
+		ends = end >= 0 && end - at <= HEAD_MOST;
+		if (!ends && tail.length - at <= HEAD_MOST) break;
+		const piece = ends ? tail.slice(at, end) : cut(tail.slice(at), HEAD_MOST);
+		read(blocks, piece);
+		if (ends) closeHeading(blocks);
+		at += piece.length + Number(ends);
+	}
+	blocks.tail = tail.slice(at);
+}
+
+/** A heading ends with its line. @param {Blocks} blocks */
+function closeHeading(blocks) {
+	const { leaf } = blocks;
+	if (leaf?.type === "text" && leaf.tag !== "p") closeLeaf(blocks);
+}
+
+/** @type {(blocks: Blocks, text: string) => void} */
+function read(blocks, text) {
+	const { leaf, isLong } = blocks;
+	if (isLong && leaf && leaf.type !== "table") add(leaf, text);
+	else readLine(blocks, text);
+}
+
+/** @type {(blocks: Blocks, text: string) => void} */
+function readLine(blocks, text) {
+	const line = { text, column: 0 };
+	matchContainers(blocks, line);
+	const blank = isBlank(line.text);
+	if (!continueCode(blocks, line)) {
+		if (blank) closeUnmatched(blocks);
+		else openBlocks(blocks, line);
+	}
+	const { stack, leaf } = blocks;
+	// Only a quote's own begin tells its blank lines from those of what holds it.
+	const quote = stack.findLastIndex(({ type }) => type === "quote");
+	if (!blank) for (const each of stack) each.blank = false;
+	else if (leaf?.type !== "code") for (const each of stack.slice(quote + 1)) each.blank = true;
+}
+
+/**
+ * The line as the next one of code or math.
+ * @type {(blocks: Blocks, line: Line) => boolean}
+ * @returns whether it is
+ */
+function continueCode(blocks, line) {
+	if (!isOpen(blocks, "code")) return false;
+	const leaf = /** @type {CodeLeaf} */ (blocks.leaf);
+	const { fence, indent, isMath } = leaf;
+	const text = line.text.trim();
+	if (isMath && !text) return false;
+	const isEnd = text.startsWith(fence) && text === fence[0].repeat(text.length);
+	if (!isMath && isEnd) closeLeaf(blocks);
+	else {
+		skip(line, indent);
+		addLine(leaf, line.text);
+		if (isMath && text.endsWith(fence)) closeLeaf(blocks);
+	}
+	return true;
+}
+
+/** Opens what the line opens. @type {(blocks: Blocks, line: Line) => void} */
+function openBlocks(blocks, line) {
+	while (!isBlank(line.text)) {
+		const indent = indentOf(line);
+		const text = line.text.replace(/^[ \t]+/, "");
+		// Text that goes on may be indented as it likes.
+		if (!(isOpen(blocks, "text") && indent > 3)) {
+			if (openLeaf(blocks, text, indent)) return;
+			if (openContainer(blocks, line, text, indent)) continue;
+		}
+		return goOn(blocks, text);
+	}
+}
+
+/** Text that opens nothing goes on with what is open, or begins a paragraph. @type {(blocks: Blocks, text: string) => void} */
+function goOn(blocks, text) {
+	const { leaf } = blocks;
+	const parent = () => parentIn(blocks);
+	if (leaf?.type === "text") addLine(leaf, text);
+	else if (isOpen(blocks, "table")) {
+		blocks.leaf = addRow(/** @type {TableLeaf} */ (leaf), text, parent);
+	} else blocks.leaf = openText(parent(), innermost(blocks).type, "p", text);
+}
+
+/**
+ * @type {(blocks: Blocks, text: string, indent: number) => boolean}
+ * @returns whether the line opens a leaf
+ */
+function openLeaf(blocks, text, indent) {
+	const { leaf, texts } = blocks;
+	const parent = () => parentIn(blocks);
+	const [, signs, title] = HEADING.exec(text) ?? [];
+	const [, fence, info] = FENCE.exec(text) ?? [];
+	const isOfText = leaf?.type === "text" && isOpen(blocks, "text");
+	const table = isOfText && underline(leaf, text, parent);
+	if (table) blocks.leaf = table;
+	else if (signs) openHeading(blocks, signs.length, title);
+	else if (fence) {
+		const [language] = decode(info.trim()).split(/\s/);
+		blocks.leaf = openCode(parent(), texts, fence, indent, language);
+	} else if (MATH.test(text)) {
+		const end = text[0] === "$" ? "$$" : "\\]";
+		const math = openCode(parent(), texts, end, 0, "", true);
+		addLine(math, text);
+		blocks.leaf = math;
+	} else if (RULE.test(text)) parent().append(element("hr", {}));
+	else return false;
+	return true;
+}
+
+/** @type {(blocks: Blocks, signs: number, title: string) => void} */
+function openHeading(blocks, signs, title) {
+	const level = Math.min(6, signs + blocks.heading - 1);
+	const tag = /** @type {"h1"} */ (`h${level}`);
+	const text = title.replace(/(^|[ \t]+)#+[ \t]*$/, "");
+	blocks.leaf = openText(parentIn(blocks), innermost(blocks).type, tag, text);
+}
+
+/** All that is read from now on can be undone. @param {Blocks} blocks */
+function beginDraft(blocks) {
+	const { stack, leaf } = blocks;
+	/** @type {(Node | null | undefined)[]} */
+	const homes = stack.flatMap(({ home, part }) => [home, part]);
+	if (leaf) homes.push(leaf.home.parentNode);
+	if (leaf && leaf.type !== "text") homes.push(leaf.home);
+	const ends = homes.map(home => ({ home, last: home?.lastChild }));
+	blocks.stack = stack.map(each => ({ ...each, isDraft: true }));
+	blocks.leaf = leaf && { ...leaf, isDraft: true };
+	blocks.undo = () => {
+		for (const { home, last } of ends) {
+			while (home?.lastChild && home.lastChild !== last) home.lastChild.remove();
+		}
+		Object.assign(blocks, { stack, leaf, undo() {} });
 	};
 }

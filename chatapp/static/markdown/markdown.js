@@ -1,6 +1,8 @@
 // @ts-check
 /** Markdown, drawn while it comes: DOM nodes only, in linear time, a little in each frame. */
 
+/** @import { CreateMarkdown } from "../types" */
+
 import { createBlocks } from "./blocks.js";
 
 /** A page in the background gets no frames; it draws so many ms later instead. */
@@ -9,18 +11,7 @@ const FRAMELESS_MS = 250;
 const SLICE_CHARS = 1024;
 const SLICE_MS = 8;
 
-/** @param {() => void} run */
-function nextFrame(run) {
-	const once = () => {
-		cancelAnimationFrame(frame);
-		clearTimeout(timer);
-		run();
-	};
-	const frame = requestAnimationFrame(once);
-	const timer = setTimeout(once, FRAMELESS_MS);
-}
-
-/** @type {import("../types").CreateMarkdown} */
+/** @type {CreateMarkdown} */
 export function createMarkdown(container, options = {}) {
 	const { texts = {}, heading = 1, schedule = nextFrame } = options;
 	let waiting = "";
@@ -29,19 +20,15 @@ export function createMarkdown(container, options = {}) {
 	let onEnd;
 	let blocks = createBlocks(container, texts, heading);
 
-	function read() {
-		let end = Math.min(SLICE_CHARS, waiting.length);
-		// The other half of a line end may be on its way.
-		if (waiting[end - 1] === "\r") end += end < waiting.length ? 1 : onEnd ? 0 : -1;
-		blocks.write(waiting.slice(0, end).replace(/\r\n?/g, "\n").replaceAll("\0", "\ufffd"));
-		waiting = waiting.slice(end);
-		return end;
-	}
-
 	function run() {
 		isScheduled = false;
 		const late = performance.now() + SLICE_MS;
-		while (waiting && performance.now() < late) if (!read()) break;
+		while (waiting && performance.now() < late) {
+			const end = sliceEnd(waiting, Boolean(onEnd));
+			if (!end) break;
+			blocks.write(normalized(waiting.slice(0, end)));
+			waiting = waiting.slice(end);
+		}
 		if (!waiting && onEnd) {
 			blocks.close();
 			onEnd();
@@ -70,4 +57,27 @@ export function createMarkdown(container, options = {}) {
 			blocks = createBlocks(container, texts, heading);
 		},
 	};
+}
+
+/** How much is read in one go. @type {(waiting: string, isEnd: boolean) => number} */
+function sliceEnd(waiting, isEnd) {
+	const end = Math.min(SLICE_CHARS, waiting.length);
+	if (waiting[end - 1] !== "\r") return end;
+	// The other half of a line end may be on its way.
+	if (end < waiting.length) return end + 1;
+	return isEnd ? end : end - 1;
+}
+
+/** With LF as its only line ends, and no NUL (CommonMark §2.3). @param {string} text */
+const normalized = text => text.replace(/\r\n?/g, "\n").replaceAll("\0", "\ufffd");
+
+/** @param {() => void} run */
+function nextFrame(run) {
+	const once = () => {
+		cancelAnimationFrame(frame);
+		clearTimeout(timer);
+		run();
+	};
+	const frame = requestAnimationFrame(once);
+	const timer = setTimeout(once, FRAMELESS_MS);
 }

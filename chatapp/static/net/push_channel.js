@@ -1,39 +1,20 @@
 // @ts-check
 /** The server's push channel: one connection for all tabs of the browser, and each tab hears all. */
 
-import { isVisible, onVisibility, pause } from "./backoff.js";
+/** @import { OpenPushChannel, Push } from "../types" */
 
-/** @type {import("../types").OpenPush} */
-export function openPush(url, name, signal, onPush) {
+import { backoff, isVisible, onVisibility } from "./backoff.js";
+
+const TYPES = /** @type {const} */ (["conversation", "answer"]);
+
+/** @type {OpenPushChannel} */
+export function openPushChannel(url, name, signal, onPush) {
 	const channel = new BroadcastChannel(name);
-	let held = new AbortController();
-	let cursor = "";
-
-	function tell(event) {
+	const hear = createHearing(url, event => {
 		channel.postMessage(event);
 		onPush(event);
-	}
-
-	/** `EventSource` gives up after an HTTP error; we don't. */
-	async function hear(until) {
-		for (let failures = 0; !until.aborted; await pause(failures++, until)) {
-			await new Promise(resolve => {
-				const source = new EventSource(cursor ? `${url}?last_event_id=${cursor}` : url);
-				source.onopen = () => {
-					failures = 0;
-					tell({ type: "open" });
-				};
-				source.onerror = () => source.readyState === EventSource.CLOSED && resolve(0);
-				for (const type of ["conversation", "answer"]) {
-					source.addEventListener(type, ({ data, lastEventId }) => {
-						cursor = lastEventId;
-						tell({ type, ...JSON.parse(data) });
-					});
-				}
-				until.addEventListener("abort", () => resolve(source.close()));
-			});
-		}
-	}
+	});
+	let held = new AbortController();
 
 	function start() {
 		held.abort();
@@ -55,4 +36,37 @@ export function openPush(url, name, signal, onPush) {
 		channel.close();
 	});
 	start();
+}
+
+/**
+ * Listens until the signal aborts, each time from where the last one ended.
+ * @type {(url: string, tell: (event: Push) => void) => (until: AbortSignal) => Promise<void>}
+ */
+function createHearing(url, tell) {
+	let cursor = "";
+
+	/** @type {(until: AbortSignal, onOpen: () => void) => Promise<void>} */
+	const hearOnce = (until, onOpen) =>
+		new Promise(resolve => {
+			const source = new EventSource(cursor ? `${url}?last_event_id=${cursor}` : url);
+			source.onopen = () => {
+				onOpen();
+				tell({ type: "open" });
+			};
+			source.onerror = () => source.readyState === EventSource.CLOSED && resolve();
+			for (const type of TYPES) {
+				source.addEventListener(type, ({ data, lastEventId }) => {
+					cursor = lastEventId;
+					tell({ type, ...JSON.parse(data) });
+				});
+			}
+			until.addEventListener("abort", () => resolve(source.close()));
+		});
+
+	return async until => {
+		// `EventSource` gives up after an HTTP error; we don't.
+		for (let failures = 0; !until.aborted; await backoff(failures++, until)) {
+			await hearOnce(until, () => (failures = 0));
+		}
+	};
 }

@@ -1,68 +1,40 @@
 // @ts-check
 /** The box to write in, and the one button beside it that sends or stops. */
 
+/** @import { Chat, CreateComposer, Mode } from "../types" */
+
 const SAVE_MS = 300;
 /** A longer text is not measured with each key: it fills the box anyway. */
 const MEASURED_CHARS = 10_000;
 
-/** @type {import("../types").CreateComposer} */
-export function createComposer({ ui, texts, config, signal, status, keep, recall }, { onSend, onStop }) {
-	const { box, submit, composer: form } = ui;
-	const most = config.message_max_chars;
-	/** @type {import("../types").Mode} */
+/** @type {CreateComposer} */
+export function createComposer(chat, { onSend, onStop }) {
+	const { box, composer: form } = chat.refs;
+	/** @type {Mode} */
 	let mode = "idle";
-	let draft = "";
-	let saving = 0;
-
-	/** @returns {boolean} whether there is something to send, and it can be sent */
-	function refresh() {
-		const stops = mode === "busy" || mode === "stopping";
-		const { length } = box.value;
-		// Not `disabled`: that would take the focus away from whoever has just pressed it.
-		const dead = mode !== "busy" && (mode !== "idle" || length > most || !box.value.trim());
-		submit.ariaDisabled = String(dead);
-		submit.ariaLabel = submit.title = stops ? texts.stop : texts.send;
-		form.dataset.stops = String(stops);
-		box.style.height = "";
-		box.style.height = length > MEASURED_CHARS ? "100vh" : `${box.scrollHeight}px`;
-		if (length > most) status.warn(`${texts.tooLong} ${length} / ${most}`);
-		return !dead && !stops;
-	}
-
-	function save() {
-		clearTimeout(saving);
-		keep(draft, box.value.trim() ? box.value : null);
-	}
+	const draft = createDraft(chat);
+	const refresh = () => showState(chat, mode);
 
 	function send() {
 		if (!refresh()) return;
 		const text = box.value;
 		box.value = "";
-		save();
+		draft.save();
 		onSend(text);
 		refresh();
 	}
 
-	form.onsubmit = event => {
+	listenToKeys(box, send);
+	form.onsubmit = (/** @type {SubmitEvent} */ event) => {
 		event.preventDefault();
 		if (mode === "busy") onStop();
 		else send();
 	};
-	box.onkeydown = event => {
-		// Safari reports the Enter that ends a composition after `compositionend`, with this key code.
-		const composing = event.isComposing || event.keyCode === 229;
-		if (event.key !== "Enter" || event.shiftKey || composing) return;
-		event.preventDefault();
-		send();
-	};
 	box.oninput = () => {
-		clearTimeout(saving);
-		saving = setTimeout(save, SAVE_MS);
-		if (mode === "idle") status.show("");
+		draft.saveSoon();
+		if (mode === "idle") chat.status.show("");
 		refresh();
 	};
-	addEventListener("pagehide", save, { signal });
-	signal.addEventListener("abort", save);
 	new ResizeObserver(refresh).observe(form);
 
 	return {
@@ -72,20 +44,79 @@ export function createComposer({ ui, texts, config, signal, status, keep, recall
 			refresh();
 		},
 		open(key) {
-			if (draft) save();
-			draft = key;
-			box.value = recall(key) ?? "";
+			draft.open(key);
 			refresh();
 		},
-		rename(key) {
-			keep(draft, null);
-			draft = key;
-			save();
-		},
+		rename: draft.rename,
 		restore(text) {
 			box.value = box.value.trim() ? `${text}\n\n${box.value}` : text;
-			save();
+			draft.save();
 			refresh();
+		},
+	};
+}
+
+/**
+ * Draws the box and the button.
+ * @param {Chat} chat
+ * @param {Mode} mode
+ * @returns {boolean} whether there is something to send, and it can be sent
+ */
+function showState({ refs: { box, submit, composer: form }, texts, config, status }, mode) {
+	const most = config.message_max_chars;
+	const { length } = box.value;
+	const stops = mode === "busy" || mode === "stopping";
+	const dead = mode !== "busy" && (mode !== "idle" || length > most || !box.value.trim());
+	// Not `disabled`: that would take the focus away from whoever has just pressed it.
+	submit.ariaDisabled = String(dead);
+	submit.ariaLabel = submit.title = stops ? texts.stop : texts.send;
+	form.dataset.stops = String(stops);
+	box.style.height = "";
+	box.style.height = length > MEASURED_CHARS ? "100vh" : `${box.scrollHeight}px`;
+	if (length > most) status.warn(`${texts.tooLong} ${length} / ${most}`);
+	return !dead && !stops;
+}
+
+/** @type {(box: HTMLTextAreaElement, send: () => void) => void} */
+function listenToKeys(box, send) {
+	box.onkeydown = event => {
+		// Safari reports the Enter that ends a composition after `compositionend`, with this key code.
+		const composing = event.isComposing || event.keyCode === 229;
+		if (event.key !== "Enter" || event.shiftKey || composing) return;
+		event.preventDefault();
+		send();
+	};
+}
+
+/** What the box has, kept for when the reader comes back. @param {Chat} chat */
+function createDraft({ refs: { box }, signal, keep, recall }) {
+	let key = "";
+	let timer = 0;
+
+	function save() {
+		clearTimeout(timer);
+		keep(key, box.value.trim() ? box.value : null);
+	}
+
+	addEventListener("pagehide", save, { signal });
+	signal.addEventListener("abort", save);
+	return {
+		save,
+		saveSoon() {
+			clearTimeout(timer);
+			timer = setTimeout(save, SAVE_MS);
+		},
+		/** Changes to another one. @param {string} next */
+		open(next) {
+			if (key) save();
+			key = next;
+			box.value = recall(key) ?? "";
+		},
+		/** @param {string} next */
+		rename(next) {
+			keep(key, null);
+			key = next;
+			save();
 		},
 	};
 }

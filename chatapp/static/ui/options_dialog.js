@@ -1,34 +1,64 @@
 // @ts-check
 /** What the reader can choose: the model and its settings for this conversation, and the display. */
 
-import { request } from "../net/api.js";
-import { element } from "../dom.js";
+/** @import { Chat, CreateOptionsDialog, Settings } from "../types" */
 
-/** @type {import("../types").CreateOptions} */
-export function createOptions({ host, root, ui, texts, config, signal, status, choices }, onChange) {
-	const { models, theme, language, settings: form, options: sheet, notice } = ui;
+import { element } from "../dom.js";
+import { request } from "../net/api.js";
+
+/** @type {CreateOptionsDialog} */
+export function createOptionsDialog(chat, onChange) {
+	const { models, settings: form, options: dialog } = chat.refs;
+	/** @type {HTMLInputElement[]} */
 	const inputs = [...form.elements].filter(({ name }) => name);
+	/** @type {Settings} */
 	let chosen = {};
 
 	function show() {
 		models.value = chosen.model ?? models.dataset.usual;
 	}
 
+	/** @param {Settings} changed */
 	function change(changed) {
-		const merged = Object.entries({ ...chosen, ...changed });
-		chosen = Object.fromEntries(merged.filter(([, value]) => value !== null));
+		chosen = withoutDefaults({ ...chosen, ...changed });
 		show();
 		onChange(changed);
 	}
 
 	models.onchange = () => change({ model: models.value });
-	sheet.onclose = () => {
-		if (sheet.returnValue !== "save") return;
-		sheet.returnValue = "";
-		const read = ({ type, value }) => (type === "number" ? Number(value) : value);
-		change(Object.fromEntries(inputs.map(each => [each.name, each.value ? read(each) : null])));
+	dialog.onclose = () => {
+		if (dialog.returnValue !== "save") return;
+		dialog.returnValue = "";
+		change(Object.fromEntries(inputs.map(each => [each.name, valueOf(each)])));
 	};
+	connectDisplay(chat);
+	void offerModels(chat, show);
+	return {
+		chosen: () => chosen,
+		load(settings) {
+			chosen = withoutDefaults(settings ?? chosen);
+			show();
+		},
+		open() {
+			for (const each of inputs) each.value = String(chosen[each.name] ?? "");
+			dialog.showModal();
+		},
+	};
+}
 
+/** @type {(settings: Settings) => Settings} */
+function withoutDefaults(settings) {
+	return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== null));
+}
+
+/** @param {HTMLInputElement} input */
+function valueOf({ type, value }) {
+	if (!value) return null;
+	return type === "number" ? Number(value) : value;
+}
+
+/** The theme and the language, which are kept for all chats of the browser. @param {Chat} chat */
+function connectDisplay({ host, root, refs: { theme, language }, texts, choices }) {
 	const setTheme = () => (root.dataset.theme = host.getAttribute("theme") ?? theme.value);
 	theme.value = choices.recall("theme") ?? "";
 	theme.onchange = () => {
@@ -43,31 +73,24 @@ export function createOptions({ host, root, ui, texts, config, signal, status, c
 	};
 	theme.parentElement.hidden = host.hasAttribute("theme");
 	language.parentElement.hidden = Boolean(host.lang);
+}
 
-	request(config.urls.models, signal).then(
-		({ models: offered, default: usual, notice: said }) => {
-			models.append(...offered.map(({ id }) => element("option", { value: id }, id)));
-			models.dataset.usual = usual;
-			models.hidden = offered.length < 2;
-			show();
-			if (!said) return;
-			const local = said.code === "local_model";
-			notice.dataset.tone = local ? "calm" : "warning";
-			notice.textContent = local ? texts.localModel : status.sentence(said);
-		},
-		() => {}, // Without the list the server's default answers.
-	);
-
-	return {
-		chosen: () => chosen,
-		load(settings) {
-			const entries = Object.entries(settings ?? chosen).filter(([, value]) => value !== null);
-			chosen = Object.fromEntries(entries);
-			show();
-		},
-		open() {
-			for (const each of inputs) each.value = chosen[each.name] ?? "";
-			sheet.showModal();
-		},
-	};
+/**
+ * Fills the list of models, and says what the server has to say about them.
+ * @param {Chat} chat
+ * @param {() => void} onLoad
+ */
+async function offerModels({ refs: { models, notice }, texts, config, signal, status }, onLoad) {
+	// Without the list the server's default answers.
+	const offered = await request(config.urls.models, signal).catch(() => null);
+	if (!offered) return;
+	for (const { id } of offered.models) models.append(element("option", { value: id }, id));
+	models.dataset.usual = offered.default;
+	models.hidden = offered.models.length < 2;
+	onLoad();
+	const said = offered.notice;
+	if (!said) return;
+	const isLocal = said.code === "local_model";
+	notice.dataset.tone = isLocal ? "calm" : "warning";
+	notice.textContent = isLocal ? texts.localModel : status.sentence(said);
 }

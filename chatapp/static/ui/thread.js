@@ -1,52 +1,32 @@
 // @ts-check
 /** The messages of a conversation, one below the other, and scrolling along with them. */
 
+/** @import { CreateThread, Refs } from "../types" */
+
 import { element } from "../dom.js";
 
 /** Nearer to the end than this, in CSS pixels, the reader counts as being at the end. */
 const NEAR_PX = 48;
 
-/** @type {import("../types").CreateThread} */
-export function createThread({ root, scroller, messages, toEnd }) {
-	let staying = true;
-	let lastTop = 0;
-
-	function follow() {
-		if (staying) scroller.scrollTop = scroller.scrollHeight;
-		toEnd.hidden = staying;
-	}
-
-	function stay() {
-		staying = true;
-		follow();
-	}
-
-	const look = () => {
-		const { scrollTop, scrollHeight, clientHeight } = scroller;
-		if (scrollHeight - scrollTop - clientHeight < NEAR_PX) staying = true;
-		else if (scrollTop < lastTop) staying = false;
-		lastTop = scrollTop;
-		toEnd.hidden = staying;
+/** @type {CreateThread} */
+export function createThread(refs) {
+	const { root, messages } = refs;
+	const stay = createScrolling(refs);
+	/** @param {HTMLElement} message */
+	const add = message => {
+		messages.append(message);
+		root.dataset.empty = "false";
 	};
-	scroller.onscroll = look;
-	const sizes = new ResizeObserver(follow);
-	sizes.observe(messages);
-	sizes.observe(scroller);
-
 	return {
 		stay,
-		add(message) {
-			messages.append(message);
-			root.dataset.empty = "false";
-		},
+		add,
 		addNote(text, action) {
 			const made = element("p", { chat: "aside", role: "alert" }, text);
 			if (action) made.append(action);
-			this.add(made);
+			add(made);
 			stay();
 			return made;
 		},
-		/** Says again whether there is anything. */
 		recount() {
 			root.dataset.empty = String(!messages.childElementCount);
 		},
@@ -55,5 +35,35 @@ export function createThread({ root, scroller, messages, toEnd }) {
 			root.dataset.empty = String(greet);
 			stay();
 		},
+	};
+}
+
+/**
+ * Scrolls along with the end until the reader scrolls up.
+ * @param {Refs} refs
+ * @returns goes to the end, and along with it
+ */
+function createScrolling({ scroller, messages, toEnd }) {
+	let isStaying = true;
+	let lastTop = 0;
+
+	function follow() {
+		if (isStaying) scroller.scrollTop = scroller.scrollHeight;
+		toEnd.hidden = isStaying;
+	}
+
+	scroller.onscroll = () => {
+		const { scrollTop, scrollHeight, clientHeight } = scroller;
+		if (scrollHeight - scrollTop - clientHeight < NEAR_PX) isStaying = true;
+		else if (scrollTop < lastTop) isStaying = false;
+		lastTop = scrollTop;
+		toEnd.hidden = isStaying;
+	};
+	const sizes = new ResizeObserver(follow);
+	sizes.observe(messages);
+	sizes.observe(scroller);
+	return () => {
+		isStaying = true;
+		follow();
 	};
 }
