@@ -16,7 +16,10 @@ import { persist, requestPage } from "./net/api.js";
 
 /** What this visitor has chosen or written. @type {(prefix: string) => Memory} */
 function createMemory(prefix) {
-	/** A browser may refuse to keep anything. @type {<T>(run: (store: Storage) => T) => T | null} */
+	/**
+	 * A browser may refuse to keep anything.
+	 * @type {<T>(run: (store: Storage) => T) => T | null}
+	 */
 	const attempt = run => {
 		try {
 			return run(localStorage);
@@ -55,24 +58,17 @@ async function start(host, shadow, signal) {
 	const query = new URLSearchParams({ lang, ...(isPage && { page: "" }) });
 	const mount = (host.getAttribute("src") ?? "").replace(/\/?$/, "/");
 	const { body } = await persist(() => askForPage(`${mount}api/page?${query}`, signal), signal);
-	const [script, ...drawn] = /** @type {HTMLElement[]} */ ([...body.children]);
+	const [script, style, root] = /** @type {HTMLElement[]} */ ([...body.children]);
 	const { texts, config } = JSON.parse(script.textContent ?? "");
-	const root = /** @type {HTMLElement} */ (drawn.pop());
-	// Nothing is shown before its style is there.
-	const styled = drawn.map(isLoaded);
-	shadow.replaceChildren(...drawn);
-	await Promise.all(styled);
+	// Nothing is shown before its style is there, or can't be had.
+	await new Promise(resolve => {
+		style.onload = style.onerror = resolve;
+		shadow.replaceChildren(style);
+	});
 	if (signal.aborted) return;
 	shadow.append(root);
 	const memory = createMemory(`chat.${config.visitor}.`);
 	startChat({ host, root, isPage, texts, config, signal, choices, ...memory });
-}
-
-/** Resolves also where a style can't be had. @type {(style: HTMLElement) => Promise<unknown>} */
-function isLoaded(style) {
-	return new Promise(resolve => {
-		style.onload = style.onerror = resolve;
-	});
 }
 
 class ChatBox extends HTMLElement {

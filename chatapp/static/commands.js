@@ -1,11 +1,13 @@
 // @ts-check
 /** What the reader can do with buttons, menus and keys. */
 
-/** @import { Commands, OpenChat } from "./types" */
+/** @import { Commands, Conversation, OpenChat, Texts } from "./types" */
 
-import { copy, listen } from "./dom.js";
-import { exportFile } from "./export_file.js";
+import { copy, element, listen } from "./dom.js";
 import { request } from "./net/api.js";
+
+/** So long the browser has to begin a download. */
+const KEPT_MS = 10_000;
 
 /** @param {OpenChat} open */
 export function connectCommands(open) {
@@ -88,4 +90,29 @@ function handleKey({ chat: { config, refs } }, commands, event) {
 	if (command === "editNewest" && (target !== refs.box || refs.box.value)) return;
 	event.preventDefault();
 	commands[command](null, event);
+}
+
+/**
+ * A conversation as a file.
+ * @type {(conversation: Conversation, format: string, texts: Texts) => void}
+ */
+function exportFile(conversation, format, texts) {
+	const title = conversation.title || texts.newChat;
+	const text =
+		format === "md"
+			? markdownOf(conversation, title, texts)
+			: JSON.stringify(conversation, null, 2);
+	const href = URL.createObjectURL(new Blob([text]));
+	const name = title.replace(/[^\p{L}\p{N}]+/gu, "-");
+	element("a", { href, download: `${name}.${format}` }).click();
+	setTimeout(() => URL.revokeObjectURL(href), KEPT_MS);
+}
+
+/** @type {(conversation: Conversation, title: string, texts: Texts) => string} */
+function markdownOf({ messages }, title, texts) {
+	const turns = messages.map(({ role, content }) => {
+		const heading = role === "user" ? texts.you : texts.assistant;
+		return `## ${heading}\n\n${content}\n`;
+	});
+	return [`# ${title}\n`, ...turns].join("\n");
 }

@@ -8,8 +8,7 @@ import { button } from "./dom.js";
 import { isRunning, outcomeOf } from "./net/answer_stream.js";
 import { isMissing, persist, request } from "./net/api.js";
 import { createAsking, send } from "./conversation/asking.js";
-import { follow } from "./conversation/following.js";
-import { addAnswer, addQuestion, finish, idle } from "./conversation/views.js";
+import { addAnswer, addQuestion, finish, follow, idle } from "./conversation/views.js";
 
 /** @type {CreateConversation} */
 export function createConversation(id, chat, surroundings) {
@@ -29,27 +28,12 @@ export function createConversation(id, chat, surroundings) {
 		stop() {},
 		load: isQuiet => load(conversing, isQuiet),
 		askOnce: createAsking(chat.config.urls.chat),
-		actions: {
-			edit: (view, text) => void send(conversing, text, { edit: view.id, at: indexOf(view) }),
-			regenerate(view) {
-				const at = indexOf(view);
-				const question = conversing.views[at - 1];
-				if (!conversing.composer.isIdle()) return;
-				void send(conversing, question.content(), { regenerate: view.id, at });
-			},
-			choose: leaf => void choose(conversing, leaf),
-		},
+		actions: createActions(() => conversing),
 	};
-	/** @param {View} view */
-	const indexOf = view => conversing.views.findIndex(each => each === view);
-	/** @param {string} role @returns {any} */
-	const newest = role => conversing.views.findLast(view => view.role === role);
-
-	function close() {
+	const close = () => {
 		closed.abort();
 		idle(conversing);
-	}
-
+	};
 	chat.signal.addEventListener("abort", close, { signal });
 	return {
 		load: conversing.load,
@@ -57,10 +41,33 @@ export function createConversation(id, chat, surroundings) {
 		change: fields => change(conversing, fields),
 		close,
 		stop: () => conversing.stop(),
-		newestAnswer: () => newest("assistant")?.content(),
-		editNewest: () => newest("user")?.edit(),
+		newestAnswer: () => newest(conversing, "assistant")?.content(),
+		editNewest: () => newest(conversing, "user")?.edit(),
 	};
 }
+
+/**
+ * @param {() => Conversing} conversing
+ * @returns {import("./types").Actions}
+ */
+const createActions = conversing => ({
+	edit(view, text) {
+		void send(conversing(), text, { edit: view.id, at: indexOf(conversing(), view) });
+	},
+	regenerate(view) {
+		const { composer, views } = conversing();
+		if (!composer.isIdle()) return;
+		const at = indexOf(conversing(), view);
+		void send(conversing(), views[at - 1].content(), { regenerate: view.id, at });
+	},
+	choose: leaf => void choose(conversing(), leaf),
+});
+
+/** @type {(conversing: Conversing, view: View) => number} */
+const indexOf = ({ views }, view) => views.findIndex(each => each === view);
+
+/** @type {(conversing: Conversing, role: string) => any} */
+const newest = ({ views }, role) => views.findLast(view => view.role === role);
 
 /** @param {Conversing} conversing */
 const urlOf = ({ chat, id }) => `${chat.config.urls.conversations}/${id}`;

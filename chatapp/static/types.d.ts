@@ -1,21 +1,11 @@
-/** What the modules of the page say to each other. For editors and `tsc`; browsers never load it. */
+/**
+ * What the modules of the page say to each other. For editors and `tsc`; browsers never load it.
+ */
 
-export type Fault = { code: string; message: string; retryable?: boolean };
-export type Ending = { status: string; finish_reason?: string | null; error?: Fault | null };
-export type Message = Ending & {
-	id: string;
-	role: string;
-	content: string;
-	reasoning: string | null;
-	model: string | null;
-	/** The versions of this message, itself among them, the oldest first. */
-	siblings?: string[];
-};
-/** `null`: the server's default. */
-export type Settings = Record<string, string | number | null>;
-export type Summary = { id: string; title: string | null; updated_at: string };
-export type Conversation = Summary & { settings?: Settings; messages: Message[] };
-export type Snapshot = Ending & { text: string; reasoning: string | null; last_event: number };
+import type { Conversation, Fault, Message, Outcome, Settings, Tool } from "./net/types";
+
+export type * from "./markdown/types";
+export type * from "./net/types";
 
 /** Where the server has things; `answers` and `conversation_page` want an id behind them. */
 export type Urls = Record<
@@ -35,90 +25,6 @@ export type Config = {
 export type Texts = Record<string, any>;
 /** Elements by their `data-chat`. */
 export type Refs = Record<string, any>;
-
-// Talking to the server
-
-/**
- * Every failure but an abort is an `ApiError`.
- * @param method absent: GET
- * @param json the body
- */
-export type Request = (
-	url: string,
-	signal: AbortSignal,
-	method?: string,
-	json?: object,
-	headers?: Record<string, string>,
-) => Promise<any>;
-/** @param onTrouble called after each attempt that failed */
-export type Persist = <T>(
-	attempt: () => Promise<T>,
-	signal: AbortSignal,
-	onTrouble?: () => void,
-) => Promise<T>;
-
-/** `gone`: the server does not know the answer any more. */
-export type Outcome = {
-	status: "done" | "stopped" | "failed" | "gone";
-	finishReason?: string | null;
-	error?: Fault | null;
-};
-export type Tool = {
-	id: string;
-	name: string;
-	arguments?: unknown;
-	result?: unknown;
-	error?: unknown;
-};
-export type Whole = { text: string; reasoning: string | null };
-export type Follower = {
-	/** The answer is told again from its start. */
-	onStart(): void;
-	/** The next piece of the answer. */
-	onText(text: string): void;
-	onReasoning(text: string): void;
-	onTool(tool: Tool): void;
-	/** Replaces everything received before. */
-	onSnapshot(whole: Whole): void;
-	onConnection(connected: boolean): void;
-	/** Something on the way holds the stream back: from now on the answer comes in steps. */
-	onBuffered(): void;
-	/** Called once, last. */
-	onEnd(outcome: Outcome): void;
-};
-export type FollowAnswer = (
-	urls: { answer: string; events: string },
-	follower: Follower,
-	signal: AbortSignal,
-) => Promise<void>;
-
-/** How far an answer was followed. */
-export type Following = {
-	urls: { answer: string; events: string };
-	follower: Follower;
-	signal: AbortSignal;
-	/** The last event that has come. */
-	cursor: number;
-	/** Attempts since something came. */
-	failures: number;
-	/** Something on the way holds the stream back. */
-	isBuffered: boolean;
-};
-
-/** `open`: the channel is open, perhaps again; something may have been missed. */
-export type Push = {
-	type: "open" | "conversation" | "answer";
-	action?: string;
-	id?: string;
-	conversation_id?: string | null;
-};
-/** @param name of this visitor's channel between tabs */
-export type OpenPushChannel = (
-	url: string,
-	name: string,
-	signal: AbortSignal,
-	onPush: (event: Push) => void,
-) => void;
 
 // Messages
 
@@ -164,7 +70,9 @@ export type Memory = {
 	/** @param value null forgets it */
 	keep(key: string, value: string | null): void;
 };
-/** What starts a chat. `choices` are kept for all visitors of the browser, the rest for this one. */
+/**
+ * What starts a chat. `choices` are kept for all visitors of the browser, the rest for this one.
+ */
 export type Beginning = Memory & {
 	host: HTMLElement & { restart(): void };
 	root: HTMLElement;
@@ -325,148 +233,6 @@ export type Attempt = {
 export type AskOnce = (body: object, attempt: Attempt) => Promise<{ answer: Started }>;
 export type Started = { id: string; conversation_id: string };
 
-// Markdown
-
-/** What is left of a line, and how many columns were read before it. */
-export type Line = { text: string; column: number };
-export type Container = {
-	type: "root" | "quote" | "list" | "item";
-	home: HTMLElement;
-	/** The element that gets the next block, where there are many. */
-	part?: HTMLElement;
-	/** The last line of it was blank. */
-	blank?: boolean;
-	/** An item's: the indent of what belongs to it. */
-	offset?: number;
-	/** A list's: what each of its items begins with. */
-	marker?: string;
-	isDraft?: boolean;
-};
-/** A text that is being read, line by line. */
-export type Blocks = {
-	texts: Texts;
-	/** The level of `#`. */
-	heading: number;
-	/** What holds the line's blocks, from the outside in. */
-	stack: Container[];
-	/** The containers of the stack that the line goes on with. */
-	depth: number;
-	/** The block that takes text. */
-	leaf: Leaf | null;
-	/** What has come of the last line. */
-	tail: string;
-	/** The tail goes on with a line whose begin was too long to wait. */
-	isLong: boolean;
-	/** Takes back what was drawn of the tail. */
-	undo(): void;
-};
-/** A run of `*`, `_` or `~` that may open or close emphasis. */
-export type Delimiter = {
-	char: string;
-	/** What it had in the source. */
-	length: number;
-	opens: boolean;
-	closes: boolean;
-	/** What is left of it. */
-	node: Text;
-	/** Nothing before it fits. */
-	isTried?: boolean;
-};
-/** A `[` or `![` that may begin a link; `bottom`: so many delimiters stand before it. */
-export type Bracket = { node: Text; isImage: boolean; isActive: boolean; bottom: number };
-/** The text of a block while it is read. */
-export type Scan = {
-	source: string;
-	at: number;
-	made: DocumentFragment;
-	delimiters: Delimiter[];
-	brackets: Bracket[];
-	/** Grows while words follow words. */
-	words: Text | null;
-	/** Something may yet turn out to be more than text. */
-	isUnsure: boolean;
-	/** The last sure place, with the last node there, and how long it was if it is text. */
-	safe: { at: number; last: ChildNode | null; length: number | undefined };
-};
-/** A block of text: `rest` is drawn anew each time, behind the `final` node. */
-export type Inline = { home: HTMLElement; final: ChildNode | null; rest: string };
-/** `isDraft`: what is added is taken back, node by node; those before stay as they are. */
-type Growing = { home: HTMLElement; size: number; isDraft?: boolean };
-/** `held`: its last line. */
-export type TextLeaf = Inline &
-	Growing & { type: "text"; tag: keyof HTMLElementTagNameMap; held: string };
-/** `home`: its last piece. `indent`: the white space before its fence. */
-export type CodeLeaf = Growing & { type: "code"; fence: string; indent: number; isMath?: boolean };
-/** How each column is aligned. */
-export type Columns = ("left" | "center" | "right")[];
-export type TableLeaf = {
-	type: "table";
-	home: HTMLElement;
-	head: HTMLElement;
-	columns: Columns;
-	isDraft?: boolean;
-};
-export type Leaf = TextLeaf | CodeLeaf | TableLeaf;
-/**
- * @param holder gets the block
- * @param within the type of the container
- */
-export type OpenText = (
-	holder: HTMLElement,
-	within: Container["type"],
-	tag: keyof HTMLElementTagNameMap,
-	text: string,
-) => TextLeaf;
-export type OpenCode = (
-	holder: HTMLElement,
-	texts: Texts,
-	fence: string,
-	indent: number,
-	language: string,
-	isMath?: boolean,
-) => CodeLeaf;
-export type Add = (leaf: TextLeaf | CodeLeaf, text: string) => void;
-/** @param isOpen more follows */
-export type DrawLeaf = (leaf: Leaf | null, isOpen: boolean) => void;
-/** @param parent closes the leaf, and makes room for a block */
-export type Underline = (
-	leaf: TextLeaf,
-	line: string,
-	parent: () => HTMLElement,
-) => TableLeaf | null;
-/** @param parent as above */
-export type AddRow = (leaf: TableLeaf, text: string, parent: () => HTMLElement) => TableLeaf;
-/** @param heading the level of `#`, 1 to 6 */
-export type CreateBlocks = (
-	root: HTMLElement,
-	texts: Texts,
-	heading: number,
-) => {
-	/** @param text with LF as its only line ends */
-	write(text: string): void;
-	/** Shows what has come so far. */
-	draw(): void;
-	/** Nothing follows. */
-	close(): void;
-};
-export type Markdown = {
-	/** The next piece of the text. */
-	append(text: string): void;
-	/** Draws the rest, in frames, and calls back. Nothing follows but `reset`. */
-	end(onEnd: () => void): void;
-	/** Begins anew, with nothing. */
-	reset(): void;
-};
-export type CreateMarkdown = (
-	/** Empty; it belongs to the Markdown. */
-	container: HTMLElement,
-	options?: {
-		texts?: Texts;
-		heading?: number;
-		/** Calls back soon, when there is time to draw. */
-		schedule?: (run: () => void) => void;
-	},
-) => Markdown;
 /** A text of an answer; it may be told again from the start. */
 export type MessageText = {
 	content(): string;

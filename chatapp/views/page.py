@@ -33,6 +33,8 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
 MODULES: Final = sorted(
     path.relative_to(assets.STATIC).as_posix() for path in assets.STATIC.rglob("*.js")
 )
+FIRST_MODULES: Final = [name for name in MODULES if not name.startswith("markdown/")]
+"""What a page without messages needs; the script fetches the rest when somebody writes."""
 TEMPLATES: Final = Path(__file__).parent.parent / "templates" / "chatapp"
 LANGUAGES: Final = {"en": "English", "zh-CN": "简体中文"}
 TEXTS: Final[dict[str, dict[str, Any]]] = {
@@ -73,10 +75,13 @@ def register(blueprint: Blueprint, parts: Parts) -> None:
     @blueprint.get("/")
     @blueprint.get("/c/<conversation_id>")
     def page(conversation_id: str | None = None) -> ResponseReturnValue:
-        del conversation_id  # The page's script reads it from the address.
         owner()
-        title = parts.settings.title
-        return _html("chatapp/page.html", urls=_urls(), title=title, modules=MODULES)
+        return _html(
+            "chatapp/page.html",
+            urls=_urls(),
+            title=parts.settings.title,
+            modules=MODULES if conversation_id else FIRST_MODULES,
+        )
 
     @blueprint.get("/api/page")
     def chat_box() -> ResponseReturnValue:

@@ -4,8 +4,7 @@
 /** @import { AskOnce, Attempt, Conversing, MessageView, Place } from "../types" */
 
 import { isMissing, newKey, persist, request } from "../net/api.js";
-import { follow } from "./following.js";
-import { addAnswer, addQuestion, idle } from "./views.js";
+import { addAnswer, addQuestion, follow, idle } from "./views.js";
 
 /**
  * Asks `text` at the end, or in the place of other messages.
@@ -101,7 +100,10 @@ function giveBack({ thread, composer }, text, { edit, regenerate }, replaced) {
 	else if (!regenerate) composer.restore(text);
 }
 
-/** What the stop button does until the server has replied. @type {(conversing: Conversing) => Attempt} */
+/**
+ * What the stop button does until the server has replied.
+ * @type {(conversing: Conversing) => Attempt}
+ */
 function beginAttempt(conversing) {
 	const { chat, composer, signal } = conversing;
 	const givenUp = new AbortController();

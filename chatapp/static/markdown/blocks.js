@@ -64,7 +64,10 @@ export function createBlocks(root, texts, heading) {
 	};
 }
 
-/** Reads the lines that are complete, and the begin of one that is too long to wait. @type {(blocks: Blocks, text: string) => void} */
+/**
+ * Reads the lines that are complete, and the begin of one that is too long to wait.
+ * @type {(blocks: Blocks, text: string) => void}
+ */
 function write(blocks, text) {
 	blocks.undo();
 	const tail = blocks.tail + text;
@@ -145,7 +148,10 @@ function openBlocks(blocks, line) {
 	}
 }
 
-/** Text that opens nothing goes on with what is open, or begins a paragraph. @type {(blocks: Blocks, text: string) => void} */
+/**
+ * Text that opens nothing goes on with what is open, or begins a paragraph.
+ * @type {(blocks: Blocks, text: string) => void}
+ */
 function goOn(blocks, text) {
 	const { leaf } = blocks;
 	const parent = () => parentIn(blocks);

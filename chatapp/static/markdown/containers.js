@@ -61,7 +61,10 @@ export function parentIn(blocks, inList) {
 	return holder.part;
 }
 
-/** Leaves `depth` at the containers that the line goes on with. @type {(blocks: Blocks, line: Line) => void} */
+/**
+ * Leaves `depth` at the containers that the line goes on with.
+ * @type {(blocks: Blocks, line: Line) => void}
+ */
 export function matchContainers(blocks, line) {
 	for (blocks.depth = 1; blocks.depth < blocks.stack.length; blocks.depth++) {
 		const { type, offset = 0, home } = blocks.stack[blocks.depth];

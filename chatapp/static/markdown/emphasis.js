@@ -1,5 +1,8 @@
 // @ts-check
-/** Emphasis (CommonMark 0.31 §6.2, GFM strikethrough): which runs of `*`, `_` and `~` belong together. */
+/**
+ * Emphasis (CommonMark 0.31 §6.2, GFM strikethrough): which runs of `*`, `_` and `~` belong
+ * together.
+ */
 
 /** @import { Delimiter } from "../types" */
 
@@ -58,7 +61,10 @@ function fits(opener, closer) {
 	return !((opener.closes || closer.opens) && odd && (opener.length + closer.length) % 3 === 0);
 }
 
-/** Takes one or two characters of both for what is between them. @type {(opener: Delimiter, closer: Delimiter) => void} */
+/**
+ * Takes one or two characters of both for what is between them.
+ * @type {(opener: Delimiter, closer: Delimiter) => void}
+ */
 function emphasize(opener, closer) {
 	const size = Math.min(opener.node.length, closer.node.length, 2);
 	const tag = closer.char === "~" ? "del" : size > 1 ? "strong" : "em";
@@ -78,7 +84,10 @@ export function wrap(made, from, to = null) {
 	from.after(made);
 }
 
-/** Takes what is still open for the half of which the other is on its way. @param {Delimiter[]} delimiters */
+/**
+ * Takes what is still open for the half of which the other is on its way.
+ * @param {Delimiter[]} delimiters
+ */
 export function emphasizeOpen(delimiters) {
 	for (const { node, char } of delimiters) {
 		if (node.length < 2 || char === "_") continue;

@@ -12,7 +12,10 @@ const SPAN_MOST = 1000;
 /** All of a short text. @param {string} text */
 export const inline = text => scan(text).made;
 
-/** Adds to a block's text, and writes what is long past for good. @type {(block: Inline, text: string) => void} */
+/**
+ * Adds to a block's text, and writes what is long past for good.
+ * @type {(block: Inline, text: string) => void}
+ */
 export function addText(block, text) {
 	block.rest += text;
 	while (block.rest.length > SPAN_MOST) {
@@ -23,14 +26,20 @@ export function addText(block, text) {
 	}
 }
 
-/** Draws a block as far as it has come. @type {(block: Inline, text: string, isOpen: boolean) => void} */
+/**
+ * Draws a block as far as it has come.
+ * @type {(block: Inline, text: string, isOpen: boolean) => void}
+ */
 export function drawText(block, text, isOpen) {
 	const drawn = { ...block, rest: "" };
 	addText(drawn, text);
 	show(drawn, scan(isOpen ? drawn.rest : drawn.rest.trimEnd(), isOpen).made);
 }
 
-/** Puts nodes behind the final ones, and leaves alone what is there already. @type {(block: Inline, made: DocumentFragment) => void} */
+/**
+ * Puts nodes behind the final ones, and leaves alone what is there already.
+ * @type {(block: Inline, made: DocumentFragment) => void}
+ */
 function show({ home, final }, made) {
 	let old = final ? final.nextSibling : home.firstChild;
 	for (; old && made.firstChild; old = old.nextSibling) {

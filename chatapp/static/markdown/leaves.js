@@ -81,7 +81,10 @@ function addHeld(leaf, text) {
 	Object.assign(leaf, textIn(more, "p", ""));
 }
 
-/** The next line of a text or of code. The last one is held: it may be a table's head. @type {Add} */
+/**
+ * The next line of a text or of code. The last one is held: it may be a table's head.
+ * @type {Add}
+ */
 export function addLine(leaf, text) {
 	if (leaf.type === "text") return addHeld(leaf, `\n${text}`);
 	if (leaf.size) addCode(leaf, "\n");

@@ -22,7 +22,10 @@ export function skip(line, columns = Infinity) {
 	}
 }
 
-/** Leaves a marker out, and the white space before it. @type {(line: Line, length: number) => void} */
+/**
+ * Leaves a marker out, and the white space before it.
+ * @type {(line: Line, length: number) => void}
+ */
 export function take(line, length) {
 	skip(line);
 	line.text = line.text.slice(length);

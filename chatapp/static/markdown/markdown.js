@@ -22,13 +22,7 @@ export function createMarkdown(container, options = {}) {
 
 	function run() {
 		isScheduled = false;
-		const late = performance.now() + SLICE_MS;
-		while (waiting && performance.now() < late) {
-			const end = sliceEnd(waiting, Boolean(onEnd));
-			if (!end) break;
-			blocks.write(normalized(waiting.slice(0, end)));
-			waiting = waiting.slice(end);
-		}
+		waiting = readSome(blocks, waiting, Boolean(onEnd));
 		if (!waiting && onEnd) {
 			blocks.close();
 			onEnd();
@@ -57,6 +51,25 @@ export function createMarkdown(container, options = {}) {
 			blocks = createBlocks(container, texts, heading);
 		},
 	};
+}
+
+/**
+ * Reads for a frame's share of time.
+ * @param {ReturnType<typeof createBlocks>} blocks
+ * @param {string} waiting
+ * @param {boolean} isEnd nothing more will come
+ * @returns {string} what is left
+ */
+function readSome(blocks, waiting, isEnd) {
+	const late = performance.now() + SLICE_MS;
+	let rest = waiting;
+	while (rest && performance.now() < late) {
+		const end = sliceEnd(rest, isEnd);
+		if (!end) break;
+		blocks.write(normalized(rest.slice(0, end)));
+		rest = rest.slice(end);
+	}
+	return rest;
 }
 
 /** How much is read in one go. @type {(waiting: string, isEnd: boolean) => number} */

@@ -180,7 +180,7 @@ function closeBracket(state) {
 		anchor.textContent ||= url;
 	} else {
 		// Links hold no links.
-		for (const inner of anchor.querySelectorAll("a")) inner.replaceWith(inner.textContent ?? "");
+		for (const each of anchor.querySelectorAll("a")) each.replaceWith(each.textContent ?? "");
 		for (const each of brackets) each.isActive &&= each.isImage;
 	}
 	return found[0].length;

@@ -18,7 +18,9 @@ const NAMED = {
 const SIGN = raw`[!-\/:-@[-\x60{-~]`;
 const ENTITY = raw`&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|(${Object.keys(NAMED).join("|")}));`;
 const CODED = new RegExp(raw`\\(${SIGN})|${ENTITY}`, "g");
-/** Where words end, and nothing that has begun before can end differently because of what follows. */
+/**
+ * Where words end, and nothing that has begun before can end differently because of what follows.
+ */
 const EDGES = raw`\s\u3000-\u303f\uff00-\uff0f\uff1a-\uff20`;
 export const EDGE = new RegExp(`[${EDGES}]`);
 /** `$x$`: what stands beside the dollars tells it from prices. */

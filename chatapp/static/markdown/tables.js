@@ -50,7 +50,10 @@ function row(tag, columns, line) {
 	return element("tr", {}, ...made);
 }
 
-/** How each column is aligned; null: this is no table. @type {(head: string, line: string) => Columns | null} */
+/**
+ * How each column is aligned; null: this is no table.
+ * @type {(head: string, line: string) => Columns | null}
+ */
 function columnsOf(head, line) {
 	if (!DELIMITERS.test(line) || !head.includes("|")) return null;
 	const cells = cellsOf(line);

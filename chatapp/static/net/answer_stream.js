@@ -68,8 +68,8 @@ const handlersOf = following => ({
 /**
  * Follows by one connection.
  * @param {Following} following
- * @returns {Promise<"over" | "listen" | "ask">} why it left: the answer is over, to listen again, or
- *   to ask for the snapshot
+ * @returns {Promise<"over" | "listen" | "ask">} why it left: the answer is over, to listen again,
+ *   or to ask for the snapshot
  */
 function listenTo(following) {
 	const { urls, follower, signal } = following;

@@ -10,7 +10,7 @@ const TIMEOUT_MS = 60_000;
 /** What the server, or the way to it, says instead of a result. */
 export class ApiError extends Error {
 	/**
-	 * @param {string} code of the server's list, or `network`: whether the request arrived is unknown
+	 * @param {string} code of the server's list, or `network`: nobody knows whether it arrived
 	 * @param {string} [message] the server's own sentence
 	 * @param {number} [retryAfter] seconds
 	 */
@@ -53,7 +53,10 @@ export async function request(url, signal, method, json, headers) {
 	}
 }
 
-/** An HTML page, parsed and inert. @type {(url: string, signal: AbortSignal) => Promise<Document>} */
+/**
+ * An HTML page, parsed and inert.
+ * @type {(url: string, signal: AbortSignal) => Promise<Document>}
+ */
 export function requestPage(url, signal) {
 	return new Promise((resolve, reject) => {
 		const asked = new XMLHttpRequest();

@@ -1,5 +1,7 @@
 // @ts-check
-/** The server's push channel: one connection for all tabs of the browser, and each tab hears all. */
+/**
+ * The server's push channel: one connection for all tabs of the browser, and each tab hears all.
+ */
 
 /** @import { OpenPushChannel, Push } from "../types" */
 

@@ -13,32 +13,25 @@ export function createComposer(chat, { onSend, onStop }) {
 	/** @type {Mode} */
 	let mode = "idle";
 	const draft = createDraft(chat);
+	const isIdle = () => mode === "idle";
 	const refresh = () => showState(chat, mode);
 
 	function send() {
 		if (!refresh()) return;
-		const text = box.value;
-		box.value = "";
-		draft.save();
-		onSend(text);
+		onSend(draft.take());
 		refresh();
 	}
 
-	listenToKeys(box, send);
-	form.onsubmit = (/** @type {SubmitEvent} */ event) => {
-		event.preventDefault();
-		if (mode === "busy") onStop();
-		else send();
-	};
 	box.oninput = () => {
 		draft.saveSoon();
-		if (mode === "idle") chat.status.show("");
+		if (isIdle()) chat.status.show("");
 		refresh();
 	};
+	connectSending(chat, send, () => (mode === "busy" ? onStop() : send()));
 	new ResizeObserver(refresh).observe(form);
 
 	return {
-		isIdle: () => mode === "idle",
+		isIdle,
 		setMode(next) {
 			mode = next;
 			refresh();
@@ -77,14 +70,21 @@ function showState({ refs: { box, submit, composer: form }, texts, config, statu
 	return !dead && !stops;
 }
 
-/** @type {(box: HTMLTextAreaElement, send: () => void) => void} */
-function listenToKeys(box, send) {
-	box.onkeydown = event => {
-		// Safari reports the Enter that ends a composition after `compositionend`, with this key code.
+/**
+ * The key that sends, and the button that sends or stops.
+ * @type {(chat: Chat, onEnter: () => void, onPress: () => void) => void}
+ */
+function connectSending({ refs: { box, composer: form } }, onEnter, onPress) {
+	form.onsubmit = (/** @type {SubmitEvent} */ event) => {
+		event.preventDefault();
+		onPress();
+	};
+	box.onkeydown = (/** @type {KeyboardEvent} */ event) => {
+		// Safari reports the Enter that ends a composition after its end, with this key code.
 		const composing = event.isComposing || event.keyCode === 229;
 		if (event.key !== "Enter" || event.shiftKey || composing) return;
 		event.preventDefault();
-		send();
+		onEnter();
 	};
 }
 
@@ -105,6 +105,13 @@ function createDraft({ refs: { box }, signal, keep, recall }) {
 		saveSoon() {
 			clearTimeout(timer);
 			timer = setTimeout(save, SAVE_MS);
+		},
+		/** Ends it. */
+		take() {
+			const text = box.value;
+			box.value = "";
+			save();
+			return text;
 		},
 		/** Changes to another one. @param {string} next */
 		open(next) {

@@ -10,25 +10,13 @@ const TITLE_CHARS = 80;
 
 /** @param {Chat} chat */
 export function createConversationList(chat) {
-	const { list, search } = chat.refs;
 	/** @type {Summary[]} */
 	let shown = [];
 	/** Deleted, but it can be taken back. @type {Set<string>} */
 	const hidden = new Set();
 	let current = "";
-	let drawn = "";
-
-	function draw() {
-		if (list.querySelector("input")) return; // Somebody writes in there.
-		const { language } = chat.texts;
-		const visible = shown.filter(each => !hidden.has(each.id));
-		const dated = visible.map(each => ({ ...each, day: dayOf(each.updated_at, language) }));
-		const titles = dated.map(({ id, title, day }) => [id, title, day]);
-		const next = JSON.stringify([current, search.value, titles]);
-		if (next === drawn) return;
-		drawn = next;
-		keepFocus(list, () => list.replaceChildren(...groupsOf(chat, dated, current)));
-	}
+	const drawVisible = createDrawing(chat);
+	const draw = () => drawVisible(shown.filter(each => !hidden.has(each.id)), current);
 
 	return {
 		/** @param {Summary[]} conversations */
@@ -55,7 +43,26 @@ export function createConversationList(chat) {
 		/** It is gone, or could not be deleted: the next list has it or not. @param {string} id */
 		forget: id => hidden.delete(id),
 		/** @type {(id: string, onRename: (title: string) => void) => void} */
-		edit: (id, onRename) => editTitle(list, id, chat.texts.rename, onRename),
+		edit: (id, onRename) => editTitle(chat.refs.list, id, chat.texts.rename, onRename),
+	};
+}
+
+/**
+ * Draws the list anew where that makes a difference.
+ * @type {(chat: Chat) => (visible: Summary[], current: string) => void}
+ */
+function createDrawing(chat) {
+	const { list, search } = chat.refs;
+	let drawn = "";
+	return (visible, current) => {
+		if (list.querySelector("input")) return; // Somebody writes in there.
+		const { language } = chat.texts;
+		const dated = visible.map(each => ({ ...each, day: dayOf(each.updated_at, language) }));
+		const titles = dated.map(({ id, title, day }) => [id, title, day]);
+		const next = JSON.stringify([current, search.value, titles]);
+		if (next === drawn) return;
+		drawn = next;
+		keepFocus(list, () => list.replaceChildren(...groupsOf(chat, dated, current)));
 	};
 }
 
@@ -82,10 +89,10 @@ function groupsOf(chat, dated, current) {
 	const { refs, texts } = chat;
 	const groups = Map.groupBy(dated, ({ day }) => day);
 	if (!groups.size) return [element("p", {}, refs.search.value ? texts.nothing : texts.noneYet)];
-	return [...groups].flatMap(([day, conversations]) => [
-		element("h2", {}, day),
-		element("ul", { "aria-label": day }, ...conversations.map(each => rowOf(chat, each, current))),
-	]);
+	return [...groups].flatMap(([day, conversations]) => {
+		const rows = conversations.map(each => rowOf(chat, each, current));
+		return [element("h2", {}, day), element("ul", { "aria-label": day }, ...rows)];
+	});
 }
 
 /** @type {(chat: Chat, conversation: Summary, current: string) => HTMLElement} */
@@ -100,7 +107,10 @@ function rowOf({ refs, config, texts }, { id, title }, current) {
 	return row;
 }
 
-/** Gives the focus to what replaces the element that had it. @type {(list: HTMLElement, draw: () => void) => void} */
+/**
+ * Gives the focus to what replaces the element that had it.
+ * @type {(list: HTMLElement, draw: () => void) => void}
+ */
 function keepFocus(list, draw) {
 	const { activeElement: focused } = /** @type {ShadowRoot} */ (list.getRootNode());
 	const id = focused && list.contains(focused) && focused.closest("li")?.dataset.id;

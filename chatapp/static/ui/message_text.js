@@ -16,7 +16,7 @@ export async function loadMarkdown() {
 	try {
 		({ createMarkdown } = await import("../markdown/markdown.js"));
 	} catch {
-		// The only module that is fetched when the page is up: like all else, it is asked for again.
+		// As for all else that is asked for while the page is up, there is another attempt.
 		throw new ApiError("network");
 	}
 }

@@ -1,7 +1,8 @@
 // @ts-check
 /** Messages on the page: how they are drawn, and nothing about where they come from. */
 
-/** @import { Actions, Chat, CreateAnswer, CreateQuestion, Message, Refs, Tool } from "../types" */
+/** @import { Actions, AnswerView, Chat, CreateAnswer, CreateQuestion } from "../types" */
+/** @import { Message, MessageText, Refs, Tool } from "../types" */
 
 import { button, clone, copy, element, listen, refsIn } from "../dom.js";
 import { createMessageText } from "./message_text.js";
@@ -36,48 +37,54 @@ export function createAnswer(chat, actions) {
 	const thoughts = createMessageText(refs.thoughts, texts, signal);
 	const view = createView(root, refs, "assistant", answer.content);
 	listen(root, commandsOf(chat, view, actions));
-
 	/** @param {string} state */
-	function setState(state) {
+	const setState = state => {
 		root.dataset.state = state;
 		if (state !== "thinking") refs.summary.textContent = texts.reasoning;
-	}
-
-	return Object.assign(view, {
-		/** @param {string} text */
-		append(text) {
-			if (root.dataset.state !== "writing") setState("writing");
-			answer.append(text);
-		},
-		/** @param {string} text */
-		reason(text) {
-			if (!answer.content()) setState("thinking");
-			refs.reasoning.hidden = false;
-			thoughts.append(text);
-		},
-		/** All that follows is told from the start. */
-		rewind() {
-			answer.rewind();
-			thoughts.rewind();
-		},
-		tool: createCalls(refs.calls),
-		/** @type {import("../types").AnswerView["replace"]} */
-		replace(text, reasoning) {
-			if (text) setState("writing");
-			answer.replace(text);
-			thoughts.replace(reasoning ?? "");
-			refs.reasoning.hidden = !thoughts.content();
-		},
-		/** @type {import("../types").AnswerView["finish"]} */
-		async finish(status, note, action) {
-			const isComplete = status === "done";
-			await Promise.all([answer.end(isComplete), thoughts.end(isComplete)]);
-			setState(status);
-			root.ariaBusy = null;
-			refs.note.replaceChildren(note ?? "", ...(action ? [action] : []));
-		},
-	});
+	};
+	/** @type {AnswerView["finish"]} */
+	const finish = async (status, note, action) => {
+		const isComplete = status === "done";
+		await Promise.all([answer.end(isComplete), thoughts.end(isComplete)]);
+		setState(status);
+		root.ariaBusy = null;
+		refs.note.replaceChildren(note ?? "", ...(action ? [action] : []));
+	};
+	const telling = createTelling(refs, answer, thoughts, setState);
+	return Object.assign(view, { ...telling, tool: createCalls(refs.calls), finish });
 }
+
+/**
+ * What comes of an answer while it is written.
+ * @param {Refs} refs
+ * @param {MessageText} answer
+ * @param {MessageText} thoughts
+ * @param {(state: string) => void} setState
+ */
+const createTelling = (refs, answer, thoughts, setState) => ({
+	/** @param {string} text */
+	append(text) {
+		if (refs.answer.dataset.state !== "writing") setState("writing");
+		answer.append(text);
+	},
+	/** @param {string} text */
+	reason(text) {
+		if (!answer.content()) setState("thinking");
+		refs.reasoning.hidden = false;
+		thoughts.append(text);
+	},
+	rewind() {
+		answer.rewind();
+		thoughts.rewind();
+	},
+	/** @type {AnswerView["replace"]} */
+	replace(text, reasoning) {
+		if (text) setState("writing");
+		answer.replace(text);
+		thoughts.replace(reasoning ?? "");
+		refs.reasoning.hidden = !thoughts.content();
+	},
+});
 
 /**
  * What both kinds have, with the branches beside them.
@@ -134,7 +141,10 @@ function commandsOf({ texts }, view, actions) {
 	};
 }
 
-/** Shows only the beginning, until the reader wants all. @type {(text: HTMLElement, label: string) => void} */
+/**
+ * Shows only the beginning, until the reader wants all.
+ * @type {(text: HTMLElement, label: string) => void}
+ */
 function fold(text, label) {
 	text.dataset.folded = "";
 	const unfold = button(label, () => {

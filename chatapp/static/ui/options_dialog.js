@@ -1,5 +1,7 @@
 // @ts-check
-/** What the reader can choose: the model and its settings for this conversation, and the display. */
+/**
+ * What the reader can choose: the model and its settings for this conversation, and the display.
+ */
 
 /** @import { Chat, CreateOptionsDialog, Settings } from "../types" */
 

@@ -5,8 +5,9 @@
 
 import { persist, request } from "../net/api.js";
 import { createConversationList } from "./conversation_list.js";
-import { createDrawer } from "./drawer.js";
 
+/** Of the whole chat: narrower, and the list lies above the thread. As in the style sheet. */
+const NARROW_PX = 720;
 const TYPING_MS = 250;
 const BURST_MS = 200;
 const PAGE = 50;
@@ -20,7 +21,10 @@ export function createSidebar(chat, onOpen) {
 	const pages = createPages(chat, list.show);
 	/** @param {string} id */
 	const urlOf = id => `${config.urls.conversations}/${id}`;
-	/** Tells when it goes wrong, and shows in any case what the server has. @param {Promise<unknown>} done */
+	/**
+	 * Tells when it goes wrong, and shows in any case what the server has.
+	 * @param {Promise<unknown>} done
+	 */
 	const report = done =>
 		done
 			.catch(error => signal.aborted || status.warn(status.sentence(error)))
@@ -88,4 +92,37 @@ function createPages({ refs: { search, more }, config, signal }, onList) {
 			soon(0);
 		},
 	};
+}
+
+/** Shows and hides the sidebar. @param {Chat} chat */
+function createDrawer({ host, root, refs, choices }) {
+	const isNarrow = () => root.clientWidth < NARROW_PX;
+	/** @type {() => boolean} */
+	const isShown = () => refs.sidebar.checkVisibility();
+
+	/** @param {string} state `open`, `closed`, or empty: as there is room */
+	function set(state) {
+		root.dataset.sidebar = state;
+		refs.scroller.inert = refs.foot.inert = isNarrow() && isShown();
+	}
+
+	function toggle() {
+		const closes = isShown();
+		set(closes ? "closed" : "open");
+		if (!isNarrow()) choices.keep("sidebar", isShown() ? null : "closed");
+		(closes ? refs.show : refs.hide).focus();
+	}
+
+	function rest() {
+		const covers = isNarrow() && isShown();
+		if (covers) set("");
+		return covers;
+	}
+
+	root.addEventListener("click", ({ target }) => {
+		if (target === root || target === refs.main) rest();
+	});
+	root.dataset.list = host.getAttribute("sidebar") ?? "on";
+	set(isNarrow() ? "" : (choices.recall("sidebar") ?? ""));
+	return { isShown, toggle, rest };
 }

@@ -1,5 +1,7 @@
 // @ts-check
-/** The line above the box, what screen readers are told, what can be undone; errors as sentences. */
+/**
+ * The line above the box, what screen readers are told, what can be undone; errors as sentences.
+ */
 
 /** @import { CreateStatusLine, Refs, Texts } from "../types" */
 
