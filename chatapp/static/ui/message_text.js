@@ -15,9 +15,10 @@ let createMarkdown;
 export async function loadMarkdown() {
 	try {
 		({ createMarkdown } = await import("../markdown/markdown.js"));
-	} catch {
-		// As for all else that is asked for while the page is up, there is another attempt.
-		throw new ApiError("network");
+	} catch (error) {
+		// It was not fetched; as with all else that a page asks for, that is tried again.
+		if (error instanceof TypeError) throw new ApiError("network");
+		throw error;
 	}
 }
 
@@ -93,7 +94,9 @@ function markdownIn(container, texts, signal) {
 			if (waiting) markdown.append(waiting);
 			if (onEnd) markdown.end(onEnd);
 		},
-		() => {}, // Aborted: the page shows another conversation.
+		error => {
+			if (!signal.aborted) throw error;
+		},
 	);
 	return {
 		append: text => markdown.append(text),
