@@ -1,6 +1,7 @@
 """Markdown on the page: the reference's structure, however it comes, in linear time, and safe."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -218,6 +219,12 @@ def test_what_commonmark_does_not_know_is_drawn(
     text: str, render: Callable[..., list[str]]
 ) -> None:
     assert shape(render(text)[0]) == shape(OWN[text])
+
+
+@pytest.mark.parametrize("name", ["plain", "*a* b", "**`a`**", "a https://h.org/b c"])
+def test_what_an_image_is_called_is_text(name: str, render: Callable[..., list[str]]) -> None:
+    [shown] = re.findall(r'data-chat="image"[^>]*>(.*?)</a>', render(f"![{name}](https://h/i)")[0])
+    assert shown == re.sub(r"[*`]", "", name)
 
 
 MARKS = (

@@ -177,7 +177,8 @@ function closeBracket(state) {
 	state.words = null;
 	if (opener.isImage) {
 		anchor.dataset.chat = "image";
-		anchor.textContent ||= url;
+		// Assigned in any case: what an image is called is text, without emphasis or links.
+		anchor.textContent = anchor.textContent || url;
 	} else {
 		// Links hold no links.
 		for (const each of anchor.querySelectorAll("a")) each.replaceWith(each.textContent ?? "");
