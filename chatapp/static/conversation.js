@@ -1,7 +1,7 @@
 // @ts-check
 /** One conversation: loads it, asks, follows the answer that runs, stops it. */
 
-/** @import { AnswerView, Conversing, CreateConversation } from "./types" */
+/** @import { Actions, AnswerView, Conversing, CreateConversation } from "./types" */
 /** @import { Message, MessageView, View } from "./types" */
 
 import { button } from "./dom.js";
@@ -48,7 +48,7 @@ export function createConversation(id, chat, surroundings) {
 
 /**
  * @param {() => Conversing} conversing
- * @returns {import("./types").Actions}
+ * @returns {Actions}
  */
 const createActions = conversing => ({
 	edit(view, text) {

@@ -1,14 +1,14 @@
 // @ts-check
 /** An answer's text on the page, whose Markdown module is loaded when the first text is near. */
 
-/** @import { Markdown, MessageText, Texts } from "../types" */
+/** @import { CreateMarkdown, Markdown, MessageText, Texts } from "../types" */
 
 import { ApiError, persist } from "../net/api.js";
 
 /** The level of an answer's top headings; those above belong to the page. */
 const HEADING = 3;
 
-/** @type {import("../types").CreateMarkdown | undefined} */
+/** @type {CreateMarkdown | undefined} */
 let createMarkdown;
 
 /** A first visit has nothing to draw, and goes without. @returns {Promise<void>} */

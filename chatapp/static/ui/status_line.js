@@ -3,7 +3,7 @@
  * The line above the box, what screen readers are told, what can be undone; errors as sentences.
  */
 
-/** @import { CreateStatusLine, Refs, Texts } from "../types" */
+/** @import { CreateStatusLine, Refs, StatusLine, Texts } from "../types" */
 
 import { button } from "../dom.js";
 
@@ -11,7 +11,7 @@ const UNDO_MS = 7000;
 
 /** @type {CreateStatusLine} */
 export function createStatusLine(refs, texts) {
-	/** @type {import("../types").StatusLine["show"]} */
+	/** @type {StatusLine["show"]} */
 	function show(text, tone = "calm") {
 		refs.status.textContent = text;
 		// What the notice says already is not said twice.
@@ -38,7 +38,7 @@ export function createStatusLine(refs, texts) {
 function createUndo({ toast }, texts) {
 	let commit = () => {};
 	return {
-		/** @type {import("../types").StatusLine["offerUndo"]} */
+		/** @type {StatusLine["offerUndo"]} */
 		offerUndo(text, act, undo) {
 			commit();
 			/** @param {() => void} how */
