@@ -88,7 +88,7 @@ TEXTS = {
     "urls": repeat("https://a.b/c?d=(e)&f;"),
 }
 RUN = """async ([text, events, size]) => {
-  const { createMarkdown } = await import("/markdown.js");
+  const { createMarkdown } = await import("/markdown/markdown.js");
   const home = document.querySelector("main");
   home.replaceChildren();
   const tasks = [];

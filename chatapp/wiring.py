@@ -210,9 +210,6 @@ def build_blueprint(
         name,
         __name__,
         template_folder="templates",
-        static_folder="static",
-        # Not `/static`: mounted at the root, the application's own folder would come first.
-        static_url_path="/assets",
     )
 
     @functools.cache

@@ -8,12 +8,18 @@
  * stands between the tags is shown where the server does not give the chat.
  */
 
-import { persist, requestPage } from "./api.js";
+/** @import { Memory } from "./types" */
+
 import { startChat } from "./chat.js";
 import { element } from "./dom.js";
+import { persist, requestPage } from "./net/api.js";
 
-/** What this visitor has chosen or written; a browser may refuse to keep it. */
+/** What this visitor has chosen or written. @type {(prefix: string) => Memory} */
 function createMemory(prefix) {
+	/**
+	 * A browser may refuse to keep anything.
+	 * @type {<T>(run: (store: Storage) => T) => T | null}
+	 */
 	const attempt = run => {
 		try {
 			return run(localStorage);
@@ -23,29 +29,38 @@ function createMemory(prefix) {
 	};
 	return {
 		recall: key => attempt(store => store.getItem(prefix + key)),
-		keep: (key, value) =>
-			attempt(store => (value ? store.setItem(prefix + key, value) : store.removeItem(prefix + key))),
+		keep(key, value) {
+			attempt(store => {
+				if (value) store.setItem(prefix + key, value);
+				else store.removeItem(prefix + key);
+			});
+		},
 	};
 }
 
-/** One after the other: two first requests at once would make two visitors of one. */
+/** One after the other: two first requests side by side would make two visitors of one. */
 let asked = Promise.resolve();
+/** @type {typeof requestPage} */
 function askForPage(url, signal) {
 	const page = asked.then(() => requestPage(url, signal));
 	asked = page.then(() => {}, () => {});
 	return page;
 }
 
-/** Fills the shadow with what the server has drawn, and brings it to life. */
+/**
+ * Fills the shadow with what the server has drawn, and brings it to life.
+ * @type {(host: ChatBox, shadow: ShadowRoot, signal: AbortSignal) => Promise<void>}
+ */
 async function start(host, shadow, signal) {
 	const choices = createMemory("chat.");
 	const isPage = host.hasAttribute("history");
 	const lang = host.lang || choices.recall("language") || navigator.languages.join();
 	const query = new URLSearchParams({ lang, ...(isPage && { page: "" }) });
-	const url = `${host.getAttribute("src").replace(/\/?$/, "/")}api/page?${query}`;
-	const { body } = await persist(() => askForPage(url, signal), signal);
-	const [script, style, root] = /** @type {any} */ (body.children);
-	const { texts, config } = JSON.parse(script.textContent);
+	const mount = (host.getAttribute("src") ?? "").replace(/\/?$/, "/");
+	const { body } = await persist(() => askForPage(`${mount}api/page?${query}`, signal), signal);
+	const [script, style, root] = /** @type {HTMLElement[]} */ ([...body.children]);
+	const { texts, config } = JSON.parse(script.textContent ?? "");
+	// Nothing is shown before its style is there, or can't be had.
 	await new Promise(resolve => {
 		style.onload = style.onerror = resolve;
 		shadow.replaceChildren(style);

@@ -1,13 +1,20 @@
 // @ts-check
 /** Finding, cloning and making elements. Text only ever becomes text. */
 
-/** An element and those below, by their `data-chat`. @type {(root: HTMLElement) => Record<string, any>} */
-export const hooks = root =>
-	Object.fromEntries([root, ...root.querySelectorAll("*")].map(each => [/** @type {any} */ (each).dataset?.chat, each]));
+/** @import { Refs } from "./types" */
+
+/** An element and those below, by their `data-chat`. @type {(root: HTMLElement) => Refs} */
+export function refsIn(root) {
+	const elements = [root, .../** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("*"))];
+	// An SVG element of an old engine has no dataset.
+	return Object.fromEntries(elements.map(each => [each.dataset?.chat, each]));
+}
 
 /** A copy of a template's only element. @type {(template: HTMLTemplateElement) => HTMLElement} */
-export const clone = template =>
-	/** @type {any} */ (document.importNode(template.content, true).firstElementChild);
+export function clone(template) {
+	const copied = document.importNode(template.content, true);
+	return /** @type {HTMLElement} */ (copied.firstElementChild);
+}
 
 /**
  * @template {keyof HTMLElementTagNameMap} Tag
@@ -31,8 +38,9 @@ export function button(text, onClick) {
 	return made;
 }
 
-/** Outside of https and localhost there is no clipboard. @type {(text: string) => Promise<void>} */
+/** @type {(text: string) => Promise<void>} */
 export async function copy(text) {
+	// There is a clipboard on https and localhost only.
 	if (navigator.clipboard) return navigator.clipboard.writeText(text);
 	const box = element("textarea", {}, text);
 	document.body.append(box);
@@ -41,10 +49,15 @@ export async function copy(text) {
 	box.remove();
 }
 
-/** Calls what the `data-do` of a pressed element names, with the element and the event. */
-export function listen(root, /** @type {Record<string, Function>} */ commands) {
+/**
+ * Calls what the `data-do` of a pressed element names, with the element and the event.
+ * @param {HTMLElement} root
+ * @param {Record<string, (pressed: any, event: MouseEvent) => unknown>} commands
+ */
+export function listen(root, commands) {
 	root.addEventListener("click", event => {
-		const pressed = event.target.closest("[data-do]");
-		if (pressed && !pressed.disabled) commands[pressed.dataset.do]?.(pressed, event);
+		/** @type {HTMLButtonElement | null} */
+		const pressed = /** @type {Element} */ (event.target).closest("[data-do]");
+		if (pressed && !pressed.disabled) commands[pressed.dataset.do ?? ""]?.(pressed, event);
 	});
 }

@@ -1,21 +1,11 @@
-/** What the parts of the page say to each other. Read by editors and type checkers, never loaded. */
+/**
+ * What the modules of the page say to each other. For editors and `tsc`; browsers never load it.
+ */
 
-export type Fault = { code: string; message: string; retryable?: boolean };
-export type Ending = { status: string; finish_reason?: string | null; error?: Fault | null };
-export type Message = Ending & {
-	id: string;
-	role: string;
-	content: string;
-	reasoning: string | null;
-	model: string | null;
-	/** The versions of this message, itself among them, the oldest first. */
-	siblings?: string[];
-};
-/** `null`: the server's default. */
-export type Settings = Record<string, string | number | null>;
-export type Summary = { id: string; title: string | null; updated_at: string };
-export type Conversation = Summary & { settings?: Settings; messages: Message[] };
-export type Snapshot = Ending & { text: string; reasoning: string | null; last_event: number };
+import type { Conversation, Fault, Message, Outcome, Settings, Tool } from "./net/types";
+
+export type * from "./markdown/types";
+export type * from "./net/types";
 
 /** Where the server has things; `answers` and `conversation_page` want an id behind them. */
 export type Urls = Record<
@@ -34,84 +24,11 @@ export type Config = {
 /** The `script` part of a `texts.*.json`. */
 export type Texts = Record<string, any>;
 /** Elements by their `data-chat`. */
-export type Hooks = Record<string, any>;
-
-// Talking to the server
-
-/**
- * Every failure but an abort is an `ApiError`.
- * @param method absent: GET
- * @param json the body
- */
-export type Request = (
-	url: string,
-	signal: AbortSignal,
-	method?: string,
-	json?: object,
-	headers?: Record<string, string>,
-) => Promise<any>;
-/** @param onTrouble called after each attempt that failed */
-export type Persist = <T>(
-	attempt: () => Promise<T>,
-	signal: AbortSignal,
-	onTrouble?: () => void,
-) => Promise<T>;
-
-/** `gone`: the server does not know the answer any more. */
-export type Outcome = {
-	status: "done" | "stopped" | "failed" | "gone";
-	finishReason?: string | null;
-	error?: Fault | null;
-};
-export type OutcomeOf = (answer: Ending) => Outcome;
-export type Tool = {
-	id: string;
-	name: string;
-	arguments?: unknown;
-	result?: unknown;
-	error?: unknown;
-};
-export type Whole = { text: string; reasoning: string | null; status?: string };
-export type Follower = {
-	/** The answer is told again from its start. */
-	onStart(): void;
-	/** The next piece of the answer. */
-	onText(text: string): void;
-	onReasoning(text: string): void;
-	onTool(tool: Tool): void;
-	/** Replaces everything received before. */
-	onSnapshot(whole: Whole): void;
-	onConnection(connected: boolean): void;
-	/** Something on the way holds the stream back: from now on the answer comes in steps. */
-	onBuffered(): void;
-	/** Called once, last. */
-	onEnd(outcome: Outcome): void;
-};
-export type FollowAnswer = (
-	urls: { answer: string; events: string },
-	follower: Follower,
-	signal: AbortSignal,
-) => Promise<void>;
-
-/** `open`: the channel is open, perhaps again; something may have been missed. */
-export type Push = {
-	type: "open" | "conversation" | "answer";
-	action?: string;
-	id?: string;
-	conversation_id?: string | null;
-};
-/** @param name of this visitor's channel between tabs */
-export type OpenPush = (
-	url: string,
-	name: string,
-	signal: AbortSignal,
-	onPush: (event: Push) => void,
-) => void;
+export type Refs = Record<string, any>;
 
 // Messages
 
 export type View = {
-	role: string;
 	/** Null until the server has told it. */
 	id: string | null;
 	root: HTMLElement;
@@ -120,8 +37,10 @@ export type View = {
 	update(message: Message): void;
 };
 /** @param text to begin with; absent: the question's own */
-export type QuestionView = View & { edit(text?: string): void };
+export type QuestionView = View & { role: "user"; edit(text?: string): void };
 export type AnswerView = View & {
+	role: "assistant";
+	/** All that follows is told from the start. */
 	rewind(): void;
 	append(text: string): void;
 	reason(text: string): void;
@@ -134,6 +53,7 @@ export type AnswerView = View & {
 	 */
 	finish(status: Outcome["status"], note?: string, action?: HTMLElement | false): Promise<void>;
 };
+export type MessageView = QuestionView | AnswerView;
 /** What the reader may do with a message. */
 export type Actions = {
 	edit(view: View, text: string): void;
@@ -150,7 +70,9 @@ export type Memory = {
 	/** @param value null forgets it */
 	keep(key: string, value: string | null): void;
 };
-/** What starts a chat. `choices` are kept for all visitors of the browser, the rest for this one. */
+/**
+ * What starts a chat. `choices` are kept for all visitors of the browser, the rest for this one.
+ */
 export type Beginning = Memory & {
 	host: HTMLElement & { restart(): void };
 	root: HTMLElement;
@@ -163,9 +85,26 @@ export type Beginning = Memory & {
 };
 export type StartChat = (beginning: Beginning) => void;
 /** What all parts of a chat share. */
-export type Chat = Beginning & { ui: Hooks; status: Status };
+export type Chat = Beginning & { refs: Refs; status: StatusLine };
+/** A chat with the conversation that is open in it. */
+export type OpenChat = {
+	chat: Chat;
+	/** Null: the conversation is not made yet. */
+	id: string | null;
+	conversation: OpenConversation;
+	thread: Thread;
+	composer: Composer;
+	sidebar: Sidebar;
+	options: OptionsDialog;
+	/** Opens a conversation, or with null a new one, as its own entry in the history. */
+	go(id: string | null): void;
+	/** Shows an error, unless the chat is over. */
+	report(error: unknown): void;
+};
+/** By the names that `data-do` and the shortcuts use; a key presses nothing. */
+export type Commands = Record<string, (pressed: any, event: any) => unknown>;
 
-export type Status = {
+export type StatusLine = {
 	/** @param text stays until the next; an empty one says nothing */
 	show(text: string, tone?: "calm" | "warning"): void;
 	warn(text: string): void;
@@ -178,7 +117,7 @@ export type Status = {
 	/** An `ApiError` or a `Fault` in the reader's language; anything else is thrown on. */
 	sentence(error: any): string;
 };
-export type CreateStatus = (ui: Hooks, texts: Texts) => Status;
+export type CreateStatusLine = (refs: Refs, texts: Texts) => StatusLine;
 
 export type Thread = {
 	add(message: HTMLElement): void;
@@ -190,7 +129,7 @@ export type Thread = {
 	/** Goes to the end, and along with it. */
 	stay(): void;
 };
-export type CreateThread = (ui: Hooks) => Thread;
+export type CreateThread = (refs: Refs) => Thread;
 
 export type Mode = "idle" | "loading" | "busy" | "stopping";
 export type Composer = {
@@ -208,14 +147,17 @@ export type CreateComposer = (
 	handlers: { onSend(text: string): void; onStop(): void },
 ) => Composer;
 
-export type Options = {
+export type OptionsDialog = {
 	/** What differs from the server's defaults. */
 	chosen(): Settings;
 	/** Takes over a conversation's settings; undefined: it has none of its own. */
 	load(settings?: Settings): void;
 	open(): void;
 };
-export type CreateOptions = (chat: Chat, onChange: (changed: Settings) => void) => Options;
+export type CreateOptionsDialog = (
+	chat: Chat,
+	onChange: (changed: Settings) => void,
+) => OptionsDialog;
 
 export type Sidebar = {
 	/** Fetches the list anew, after so many ms. */
@@ -232,20 +174,17 @@ export type Sidebar = {
 };
 export type CreateSidebar = (chat: Chat, onOpen: (id: string | null) => void) => Sidebar;
 
-export type CreateConversation = (
-	id: string | null,
-	chat: Chat,
-	surroundings: {
-		thread: Thread;
-		composer: Composer;
-		settings: () => Settings;
-		/** A conversation was made; null: a new one is wanted. */
-		onId(id: string | null): void;
-		onLoad(conversation: Conversation): void;
-	},
-) => {
-	/** @param quietly what is shown is good enough until then */
-	load(quietly?: boolean): Promise<void>;
+export type Surroundings = {
+	thread: Thread;
+	composer: Composer;
+	settings: () => Settings;
+	/** A conversation was made; null: a new one is wanted. */
+	onId(id: string | null): void;
+	onLoad(conversation: Conversation): void;
+};
+export type OpenConversation = {
+	/** @param isQuiet what is shown is good enough until it has come */
+	load(isQuiet?: boolean): Promise<void>;
 	send(text: string): Promise<void>;
 	change(fields: object): Promise<unknown>;
 	stop(): void;
@@ -254,78 +193,52 @@ export type CreateConversation = (
 	/** Leaves the page to another conversation; a running answer goes on. */
 	close(): void;
 };
-
-// Markdown
-
-/** A block of text: `rest` is drawn anew each time, behind the `final` node. */
-export type Inline = { home: HTMLElement; final: ChildNode | null; rest: string };
-/** `isDraft`: what is added is taken back, node by node; those before stay as they are. */
-type Growing = { home: HTMLElement; size: number; isDraft?: boolean };
-/** `held`: its last line. */
-export type TextLeaf = Inline &
-	Growing & { type: "text"; tag: keyof HTMLElementTagNameMap; held: string };
-/** `home`: its last piece. `indent`: the white space before its fence. */
-export type CodeLeaf = Growing & { type: "code"; fence: string; indent: number; isMath?: boolean };
-/** How each column is aligned. */
-export type Columns = ("left" | "center" | "right")[];
-export type TableLeaf = { type: "table"; home: HTMLElement; head: HTMLElement; columns: Columns };
-export type Leaf = TextLeaf | CodeLeaf | TableLeaf;
-/**
- * @param holder gets the block
- * @param within the type of the container
- */
-export type OpenText = (
-	holder: HTMLElement,
-	within: "root" | "quote" | "item",
-	tag: keyof HTMLElementTagNameMap,
-	text: string,
-) => TextLeaf;
-export type OpenCode = (
-	holder: HTMLElement,
-	texts: Texts,
-	fence: string,
-	indent: number,
-	language: string,
-	isMath?: boolean,
-) => CodeLeaf;
-export type Add = (leaf: TextLeaf | CodeLeaf, text: string) => void;
-/** @param open more follows */
-export type DrawLeaf = (leaf: Leaf | null, open: boolean) => void;
-/** @param parent closes the leaf, and makes room for a block */
-export type Underline = (
-	leaf: TextLeaf,
-	line: string,
-	parent: () => HTMLElement,
-) => TableLeaf | null;
-/** @param parent as above */
-export type AddRow = (leaf: TableLeaf, text: string, parent: () => HTMLElement) => TableLeaf;
-/** @param heading the level of `#`, 1 to 6 */
-export type CreateBlocks = (
-	root: HTMLElement,
-	texts: Texts,
-	heading: number,
-) => {
-	/** @param text with LF as its only line ends */
-	write(text: string): void;
-	/** Shows what has come so far. */
-	draw(): void;
-	/** Nothing follows. */
-	close(): void;
+export type CreateConversation = (
+	id: string | null,
+	chat: Chat,
+	surroundings: Surroundings,
+) => OpenConversation;
+/** What the functions of one conversation share. */
+export type Conversing = Surroundings & {
+	id: string | null;
+	chat: Chat;
+	actions: Actions;
+	/** Ends when another conversation is opened. */
+	signal: AbortSignal;
+	/** From the first message to the last. */
+	views: MessageView[];
+	/** The answer that is followed; `leave` ends that. */
+	running: { view: AnswerView; leave: AbortController } | null;
+	/** A question is on its way, so what the server has is not the last word. */
+	isAsking: boolean;
+	/** Something has been shown in place of the messages. */
+	isOpening: boolean;
+	/** Tells the latest load from those that it has overtaken. */
+	loads: number;
+	load: OpenConversation["load"];
+	askOnce: AskOnce;
+	/** What the stop button does at the moment. */
+	stop(): void;
 };
-export type CreateMarkdown = (
-	/** Empty; it belongs to the Markdown. */
-	container: HTMLElement,
-	options?: {
-		texts?: Texts;
-		heading?: number;
-		/** Calls back soon, when there is time to draw. */
-		schedule?: (run: () => void) => void;
-	},
-) => {
-	/** The next piece of the text. */
+/** Where a question goes: to the end, or `at` a message whose place it takes. */
+export type Place = { edit?: string | null; regenerate?: string | null; at?: number };
+/** One question on its way. */
+export type Attempt = {
+	/** The reader has given it up. */
+	signal: AbortSignal;
+	/** The reader wants it stopped as soon as that is possible. */
+	isStopped: boolean;
+	onTrouble(): void;
+};
+export type AskOnce = (body: object, attempt: Attempt) => Promise<{ answer: Started }>;
+export type Started = { id: string; conversation_id: string };
+
+/** A text of an answer; it may be told again from the start. */
+export type MessageText = {
+	content(): string;
 	append(text: string): void;
-	/** Draws the rest, in frames, and calls back. Nothing follows but `reset`. */
-	end(onEnd: () => void): void;
-	/** Begins anew, with nothing. */
-	reset(): void;
+	replace(text: string): void;
+	rewind(): void;
+	/** @param isComplete nothing of it is still to be told */
+	end(isComplete: boolean): Promise<void>;
 };

@@ -1,80 +1,124 @@
-"""The page's script and style, served without what only their readers need."""
+"""The page's own files as they are, compressed once for all who ask."""
 
-import re
-from functools import lru_cache
+import gzip
+import hashlib
+import importlib
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, abort, request
 from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import Accept
+from werkzeug.security import safe_join
 
 STATIC: Final = Path(__file__).parent.parent / "static"
-TYPES: Final = {".js": "text/javascript", ".css": "text/css"}
-KEPT: Final = r"""
-    "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' | `(?:[^`\\]|\\.)*`
-    | (?<=[(,=:!&|?\[{;>\s])/(?![*/\s])(?:[^/\\\n\[]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/[a-z]*
-"""
-"""Strings, templates, regular expressions: after a division's `/` stands a space."""
-COMMENT: Final = r"/\*[\s\S]*?\*/ | //[^\n]*"
-_SCRIPT: Final = re.compile(
-    rf"(?P<kept>{KEPT}) | {COMMENT} | (?P<gap>\s+) | (?P<code>[^\s\"'`/]+|/)", re.X
-)
-_PRIVATE: Final = re.compile(r"--_[a-z-]+")
-"""The style sheet's own names; those of the public ones begin with `--chat-`."""
-_CONST: Final = re.compile(r"(?<![\w.])const\b")
-_STYLE: Final = re.compile(r"/\*.*?\*/|\s+(?=[{};])|(?<=[{};,:])\s+|\s+(?=\n)", re.S)
+TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+"""What is served. Browsers need no `types.d.ts`."""
+MAX_FILES: Final = 256
+"""So many compressed files are kept, about 4 kB each: each file once for each coding."""
+
+Encoder = Callable[[bytes], bytes]
+
+
+def _encoders() -> dict[str, Encoder]:
+    """The content codings that this Python can make, the preferred ones first.
+
+    The levels are those that take a millisecond at most: other visitors' streams wait meanwhile.
+    """
+    found: dict[str, Encoder] = {}
+    try:
+        brotli = importlib.import_module("brotli")
+        found["br"] = partial(brotli.compress, mode=brotli.MODE_TEXT, quality=9, lgwin=16)
+    except ImportError:
+        pass  # An extra that need not be installed.
+    try:
+        zstd = importlib.import_module("compression.zstd")
+        found["zstd"] = partial(zstd.compress, level=12)
+    except ImportError:
+        pass  # Python has it from 3.14 on, if it was built with it.
+    # The time would make the same file another one in each worker.
+    found["gzip"] = partial(gzip.compress, compresslevel=9, mtime=0)
+    return found
+
+
+ENCODERS: Final = _encoders()
+
+
+class Encoded(NamedTuple):
+    """The bytes of one representation, and the strong validator that tells it from all others."""
+
+    body: bytes
+    etag: str
 
 
 def register(blueprint: Blueprint) -> None:
-    """Serve the modules and style sheets; all else of the folder goes as it is."""
+    """Serve the modules, style sheets and pictures.
 
-    @blueprint.get("/assets/<name>")
-    def asset(name: str) -> ResponseReturnValue:
-        path = STATIC / name
-        if path.suffix not in TYPES or not path.is_file():
-            return blueprint.send_static_file(name)
-        response = Response(slim(path, path.stat().st_mtime_ns), mimetype=TYPES[path.suffix])
-        response.add_etag()
+    Not below `/static`: mounted at the root, the application's own folder would come first.
+    """
+
+    @blueprint.get("/assets/<path:filename>", endpoint="static")
+    def asset(filename: str) -> ResponseReturnValue:
+        joined = safe_join(str(STATIC), filename)
+        if joined is None or Path(joined).suffix not in TYPES:
+            abort(404)
+        path = Path(joined)
+        try:
+            changed = path.stat().st_mtime_ns
+        except (OSError, ValueError):  # There is no such file, or its name holds a NUL.
+            abort(404)
+        coding = coding_for(request.accept_encodings, ENCODERS)
+        body, etag = encoded_file(path, changed, coding)
+        response = Response(body, mimetype=TYPES[path.suffix])
+        response.set_etag(etag)
         response.cache_control.no_cache = True
+        _declare(response, coding)
         return response.make_conditional(request)
 
 
-@lru_cache(maxsize=64)
-def slim(path: Path, changed: int = 0) -> str:
-    """A file without comments, and without the white space that means nothing.
+def compress(response: Response) -> None:
+    """Compress the body for whoever has made the current request.
 
-    `const` becomes `let`, and the style sheet's own names become short ones.
-
-    The source keeps to what this relies on: no template within another, a space on both sides of
-    each operator, a semicolon at each statement's end.
+    Only for a body that holds no secret beside what the client has said: compressed, its length
+    would tell how much the two have in common (BREACH).
     """
-    del changed  # A file that has changed is read again.
-    text = path.read_text("utf-8")
-    return _slim_script(text) if path.suffix == ".js" else _slim_style(text)
+    coding = coding_for(request.accept_encodings, ENCODERS)
+    if coding:
+        response.set_data(ENCODERS[coding](response.get_data()))
+    _declare(response, coding)
 
 
-def _slim_style(text: str) -> str:
-    names = sorted(set(_PRIVATE.findall(text)))
-    short = {name: f"--{number:x}" for number, name in enumerate(names, 10)}
-    text = _PRIVATE.sub(lambda found: short[found[0]], text)
-    return _STYLE.sub("", text).replace(";}", "}")
+def coding_for(accepted: Accept, offered: Iterable[str]) -> str | None:
+    """The coding that a client likes best, the first one offered where it likes several as much.
+
+    :param accepted: [RFC 9110 §12.5.3] its `Accept-Encoding`; an empty one accepts none.
+    :param offered: names of codings, the preferred ones first.
+    :returns: None for the plain body.
+    """
+    best = max(offered, key=accepted.quality, default=None)
+    if best is None or accepted.quality(best) <= 0:
+        return None
+    # The plain body is always accepted, but preferred only by those who say so by its own name.
+    plain = max((quality for name, quality in accepted if name == "identity"), default=0)
+    return best if accepted.quality(best) >= plain else None
 
 
-def _slim_script(text: str) -> str:
-    parts = [";"]
-    gap = False
-    for token in _SCRIPT.finditer(text):
-        if token["kept"] or token["code"]:
-            last, first = parts[-1][-1], token[0][0]
-            if gap and last + first in (",)", ",]", ",}", ";}"):
-                parts[-1] = parts[-1][:-1]
-            said = token["kept"] or _CONST.sub("let", token[0])
-            parts.append(" " * (gap and _has_to_part(last, first)) + said)
-            gap = False
-        gap = gap or bool(token["gap"])
-    return "".join(parts)[1:]
+@lru_cache(maxsize=MAX_FILES)
+def encoded_file(path: Path, changed: int, coding: str | None) -> Encoded:
+    """A file's bytes in a coding.
+
+    :param changed: when, in ns: a file that has changed is read again.
+    """
+    del changed
+    body = path.read_bytes()
+    if coding:
+        body = ENCODERS[coding](body)
+    return Encoded(body, hashlib.blake2b(body, digest_size=8).hexdigest())
 
 
-def _has_to_part(before: str, after: str) -> bool:
-    words = all(each.isalnum() or each in "_$#" for each in (before, after))
-    return words or before + after in ("++", "--", "//") or (before == "/" and after.isalpha())
+def _declare(response: Response, coding: str | None) -> None:
+    response.vary.add("Accept-Encoding")
+    if coding:
+        response.content_encoding = coding

@@ -30,7 +30,11 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
         "trusted-types 'none'",
     )
 )
-MODULES: Final = sorted(path.name for path in assets.STATIC.glob("*.js"))
+MODULES: Final = sorted(
+    path.relative_to(assets.STATIC).as_posix() for path in assets.STATIC.rglob("*.js")
+)
+FIRST_MODULES: Final = [name for name in MODULES if not name.startswith("markdown/")]
+"""What a page without messages needs; the script fetches the rest when somebody writes."""
 TEMPLATES: Final = Path(__file__).parent.parent / "templates" / "chatapp"
 LANGUAGES: Final = {"en": "English", "zh-CN": "简体中文"}
 TEXTS: Final[dict[str, dict[str, Any]]] = {
@@ -71,10 +75,13 @@ def register(blueprint: Blueprint, components: Components) -> None:
     @blueprint.get("/")
     @blueprint.get("/c/<conversation_id>")
     def page(conversation_id: str | None = None) -> ResponseReturnValue:
-        del conversation_id  # The page's script reads it from the address.
         owner()
-        title = components.settings.title
-        return _html("chatapp/page.html", urls=_urls(), title=title, modules=MODULES)
+        return _html(
+            "chatapp/page.html",
+            urls=_urls(),
+            title=components.settings.title,
+            modules=MODULES if conversation_id else FIRST_MODULES,
+        )
 
     @blueprint.get("/api/page")
     def chat_box() -> ResponseReturnValue:
@@ -124,6 +131,8 @@ def _html(template: str, **context: Any) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cache-Control"] = "no-store"
+    # The HTML has no secret, and nothing that the request says but the choice of a language.
+    assets.compress(response)
     return response
 
 

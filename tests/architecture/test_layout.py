@@ -48,6 +48,7 @@ FENCES = {
     "openai": "upstream/client upstream/errors",
     "msgspec": "answers/events eventlog/* generation/tools/* replication/pubsub service/starter "
     "service/takeover upstream/chunks",
+    "brotli": "views/assets",
     "itsdangerous": "identity/*",
     "limits": "service/limits",
     "xllamacpp": "upstream/local_model",

@@ -1,23 +1,14 @@
 """`<chat-box>` in the pages of a host application."""
 
-import re
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from chatapp.views.assets import slim
 from tests.support.browser import Visits
-from tests.support.gunicorn import ROOT
 from tests.support.pages import hook
 from tests.support.shared_server import Site
 from tests.support.upstream import speak
-
-STATIC = ROOT / "chatapp/static"
 
 
 @pytest.fixture(scope="module")
@@ -105,53 +96,3 @@ def test_what_stands_between_the_tags_is_shown_where_there_is_no_chat(
     page.route("**/api/page*", lambda route: route.fulfill(status=401, body="Log in"))
     page.goto(f"{host.url}/shop")
     expect(page.locator("#one").get_by_text("Please sign in.")).to_be_visible()
-
-
-def test_the_page_is_small() -> None:
-    """All of its own script and style: as the browser gets it, before compression."""
-    files = [*STATIC.glob("*.js"), *STATIC.glob("*.css")]
-    assert len(files) > 1
-    assert sum(len(slim(file).encode()) for file in files) < 61_440
-    assert sum(file.stat().st_size for file in files) < 90_000
-
-
-def test_what_is_served_has_no_comments_and_is_not_sent_twice(host: Site) -> None:
-    url = f"{host.url}/chat/assets/dom.js"
-    with urllib.request.urlopen(url) as response:
-        served = response.read().decode()
-        assert response.headers.get_content_type() == "text/javascript"
-        tag = response.headers["ETag"]
-    assert "export function element(" in served
-    assert "/*" not in served
-    assert "\n" not in served
-    again = urllib.request.Request(url, headers={"If-None-Match": tag})
-    with pytest.raises(urllib.error.HTTPError, match="304"):
-        urllib.request.urlopen(again)
-
-
-@pytest.mark.parametrize(
-    ("source", "served"),
-    [
-        ("const a = `x  // ${b}`; // why", "let a=`x  // ${b}`;"),
-        ("/** Why. */\nf({\n\ta: 1,\n});\n", "f({a:1});"),
-        ("if (a) {\n\treturn a / b;\n}\nlet c = d + +e;", "if(a){return a/ b}let c=d+ +e;"),
-        ('x.match(/a  "\\/[/] /g) ?? "//  ";', 'x.match(/a  "\\/[/] /g)??"//  ";'),
-        ("a in b;\ntypeof /x/;", "a in b;typeof/x/;"),
-    ],
-)
-def test_leaving_out_what_means_nothing_changes_no_meaning(
-    tmp_path: Path, source: str, served: str
-) -> None:
-    file = tmp_path / "module.js"
-    file.write_text(source)
-    assert slim(file) == served
-
-
-def test_the_script_keeps_to_what_leaving_out_relies_on() -> None:
-    """A semicolon at each statement's end, and no template within another or over lines."""
-    for file in STATIC.glob("*.js"):
-        text = re.sub(r"/\*.*?\*/", "", file.read_text("utf-8"), flags=re.S)
-        lines = [re.sub(r"(^|\s)//.*", "", line).strip() for line in text.splitlines()]
-        for line, following in pairwise([line for line in lines if line]):
-            assert line.count("`") % 2 == 0, line
-            assert line[-1] in ";,{}([&|?:=>" or following[0] in ".?:&|)]}", line

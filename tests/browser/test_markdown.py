@@ -1,6 +1,7 @@
 """Markdown on the page: the reference's structure, however it comes, in linear time, and safe."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,7 +16,7 @@ from tests.support.markdown_reference import reference, shape, spec_examples, st
 
 # Draws each text in one go, and again in pieces, each drawn as it comes.
 RENDER = """async (jobs) => {
-  const { createMarkdown } = await import("/markdown.js");
+  const { createMarkdown } = await import("/markdown/markdown.js");
   const home = document.querySelector("main");
   return jobs.map((pieces) => {
     home.replaceChildren();
@@ -30,7 +31,7 @@ RENDER = """async (jobs) => {
   });
 }"""
 COUNT = """async (pieces) => {
-  const { createMarkdown } = await import("/markdown.js");
+  const { createMarkdown } = await import("/markdown/markdown.js");
   const home = document.querySelector("main");
   home.replaceChildren();
   let scanned = 0;
@@ -220,6 +221,12 @@ def test_what_commonmark_does_not_know_is_drawn(
     assert shape(render(text)[0]) == shape(OWN[text])
 
 
+@pytest.mark.parametrize("name", ["plain", "*a* b", "**`a`**", "a https://h.org/b c"])
+def test_what_an_image_is_called_is_text(name: str, render: Callable[..., list[str]]) -> None:
+    [shown] = re.findall(r'data-chat="image"[^>]*>(.*?)</a>', render(f"![{name}](https://h/i)")[0])
+    assert shown == re.sub(r"[*`]", "", name)
+
+
 MARKS = (
     "* ** _ __ ~~ ` `` ``` ~~~ [ ] ( ) ]( ![ < > | # ## - 1. 10) + \\ \\( \\) \\[ \\] $ $$ === "
     "--- |-| |:-:|-| &amp; &#35; h https://h/x_y [a](https://h) <https://h> a|b [x] "
@@ -292,7 +299,7 @@ def test_finished_blocks_are_never_touched_again(page: Page) -> None:
     """Only the last block, and what holds it, change; each piece is drawn once."""
     touched = page.evaluate(
         """async (text) => {
-      const { createMarkdown } = await import("/markdown.js");
+      const { createMarkdown } = await import("/markdown/markdown.js");
       const home = document.querySelector("main");
       home.replaceChildren();
       let run = () => {};
@@ -324,7 +331,7 @@ def test_a_page_without_frames_draws_it_nevertheless(page: Page) -> None:
     """A tab in the background gets none."""
     page.evaluate(
         """async () => {
-      const { createMarkdown } = await import("/markdown.js");
+      const { createMarkdown } = await import("/markdown/markdown.js");
       const home = document.querySelector("main");
       home.replaceChildren();
       const real = window.requestAnimationFrame;
@@ -339,7 +346,7 @@ def test_a_page_without_frames_draws_it_nevertheless(page: Page) -> None:
 def test_many_pieces_are_drawn_once_in_a_frame(page: Page) -> None:
     calls = page.evaluate(
         """async () => {
-      const { createMarkdown } = await import("/markdown.js");
+      const { createMarkdown } = await import("/markdown/markdown.js");
       const home = document.querySelector("main");
       let calls = 0;
       const markdown = createMarkdown(home, { schedule: () => calls++ });

@@ -118,6 +118,9 @@ class Mounted:
         return result
 
 
+IMPORT = re.compile(rb'^(?:import|\}) .*"(\.[^"]+)"|import\("(\.[^"]+)"\)', re.M)
+
+
 def walk(mounted: Mounted) -> None:
     """Be a browser at this chat: each address is used as it was given."""
     mounted.upstream.script = speak("Hello", " world", ".")
@@ -131,8 +134,8 @@ def walk(mounted: Mounted) -> None:
     assert {name.rpartition(".")[2] for name in linked} >= {"js", "css", "svg"}
     for url in linked:
         body = mounted.body(urljoin(page_url, url))
-        for imported in re.findall(rb'from "(\./[^"]+)"', body) if url.endswith(".js") else ():
-            mounted.body(urljoin(url, imported.decode()))
+        for imported in IMPORT.findall(body) if url.endswith(".js") else ():
+            mounted.body(urljoin(url, b"".join(imported).decode()))
 
     urls = urls_of(mounted, page_url)
     for name in ("page", "conversations", "models"):

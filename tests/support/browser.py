@@ -29,6 +29,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Another host than this one: over plain HTTP a browser takes `gzip` there, and no more.
+    "--host-resolver-rules=MAP chat.example 127.0.0.1",
 )
 REPORT_VIOLATIONS = """
 document.addEventListener("securitypolicyviolation", (event) =>
@@ -122,10 +124,14 @@ class Visits:
 
 
 class Relay:
-    """A TCP relay in front of a server: its connections can be cut, its target changed."""
+    """A TCP relay in front of a server: its connections can be cut, its target changed.
+
+    `received` counts the bytes that the server has sent.
+    """
 
     def __init__(self, port: int) -> None:
         self.target = port
+        self.received = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -171,7 +177,7 @@ class Relay:
             return
         with self._lock:
             self._open |= {client, server}
-        back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+        back = threading.Thread(target=self._pump, args=(server, client, True), daemon=True)
         back.start()
         self._pump(client, server)
         back.join()
@@ -180,10 +186,12 @@ class Relay:
         client.close()
         server.close()
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, counts: bool = False) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
+                if counts:
+                    with self._lock:
+                        self.received += len(data)
                 sink.sendall(data)
         for each in (source, sink):
             with suppress(OSError):

@@ -1,14 +1,16 @@
 // @ts-check
 /** The server's JSON routes. Every failure but an abort is an `ApiError`. */
 
-import { pause } from "./pause.js";
+/** @import { Persist, Request } from "../types" */
+
+import { backoff } from "./backoff.js";
 
 const TIMEOUT_MS = 60_000;
 
 /** What the server, or the way to it, says instead of a result. */
 export class ApiError extends Error {
 	/**
-	 * @param {string} code of the server's list, or `network`: whether the request arrived is unknown
+	 * @param {string} code of the server's list, or `network`: nobody knows whether it arrived
 	 * @param {string} [message] the server's own sentence
 	 * @param {number} [retryAfter] seconds
 	 */
@@ -19,10 +21,16 @@ export class ApiError extends Error {
 	}
 }
 
-/** A proxy's page, or a reply that was cut: only a 4xx tells that the server did nothing. */
+/** @type {(error: unknown) => boolean} */
+export const isMissing = error => error instanceof ApiError && error.code === "not_found";
+
+/**
+ * A proxy's page, or a reply that was cut: only a 4xx tells that the server did nothing.
+ * @param {number} status
+ */
 const fault = status => new ApiError(status >= 400 && status < 500 ? "unexpected" : "network");
 
-/** The reply's JSON. @type {import("./types").Request} */
+/** The reply's JSON. @type {Request} */
 export async function request(url, signal, method, json, headers) {
 	try {
 		const response = await fetch(url, {
@@ -30,6 +38,7 @@ export async function request(url, signal, method, json, headers) {
 			body: json && JSON.stringify(json),
 			headers: { Accept: "application/json", "Content-Type": "application/json", ...headers },
 			signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
+			// A conversation may be deleted by a page that is being left.
 			keepalive: method === "DELETE",
 		});
 		if (response.status === 204) return null;
@@ -44,27 +53,34 @@ export async function request(url, signal, method, json, headers) {
 	}
 }
 
-/** An HTML page, parsed and inert. @type {(url: string, signal: AbortSignal) => Promise<Document>} */
-export const requestPage = (url, signal) =>
-	new Promise((resolve, reject) => {
+/**
+ * An HTML page, parsed and inert.
+ * @type {(url: string, signal: AbortSignal) => Promise<Document>}
+ */
+export function requestPage(url, signal) {
+	return new Promise((resolve, reject) => {
 		const asked = new XMLHttpRequest();
 		asked.open("GET", url);
+		// `fetch` can't do this, and Trusted Types leave no other parser.
 		asked.responseType = "document";
-		asked.onloadend = () =>
-			asked.status === 200 && asked.response ? resolve(asked.response) : reject(fault(asked.status));
+		asked.onloadend = () => {
+			if (asked.status === 200 && asked.response) resolve(asked.response);
+			else reject(fault(asked.status));
+		};
 		signal.addEventListener("abort", () => asked.abort());
 		asked.send();
 	});
+}
 
-/** Repeats with growing pauses while the network is what fails. @type {import("./types").Persist} */
+/** Repeats with growing pauses while the network is what fails. @type {Persist} */
 export async function persist(attempt, signal, onTrouble) {
 	for (let failures = 0; ; failures++) {
 		try {
 			return await attempt();
 		} catch (error) {
-			if (error.code !== "network") throw error;
+			if (!(error instanceof ApiError) || error.code !== "network") throw error;
 			onTrouble?.();
-			await pause(failures, signal);
+			await backoff(failures, signal);
 			signal.throwIfAborted();
 		}
 	}

@@ -11,7 +11,7 @@ export const isVisible = () => document.visibilityState === "visible";
  * comes online, the page into view, or the signal aborts.
  * @type {(attempt: number, signal: AbortSignal) => Promise<void>}
  */
-export function pause(attempt, signal) {
+export function backoff(attempt, signal) {
 	return new Promise(resolve => {
 		const over = new AbortController();
 		const wake = () => {
@@ -19,9 +19,9 @@ export function pause(attempt, signal) {
 			over.abort();
 			resolve();
 		};
-		// Random, lest all pages come at once after a restart.
-		const longest = Math.min(LONGEST_MS, FIRST_MS * 2 ** attempt) * (0.75 + Math.random() / 2);
-		const timer = setTimeout(wake, longest);
+		const longest = Math.min(LONGEST_MS, FIRST_MS * 2 ** attempt);
+		// Random, lest all pages come back together after a restart.
+		const timer = setTimeout(wake, longest * (0.75 + Math.random() / 2));
 		onWake(wake, over.signal);
 		signal.addEventListener("abort", wake, { signal: over.signal });
 		if (signal.aborted) wake();
@@ -39,10 +39,11 @@ export function onWake(callback, signal) {
 }
 
 /** @type {(callback: () => void, signal: AbortSignal) => void} */
-export const onVisibility = (callback, signal) =>
+export function onVisibility(callback, signal) {
 	document.addEventListener("visibilitychange", callback, { signal });
+}
 
 /** Resolves also when the signal aborts. @type {(signal: AbortSignal) => Promise<void>} */
 export async function untilVisible(signal) {
-	while (!isVisible() && !signal.aborted) await pause(Infinity, signal);
+	while (!isVisible() && !signal.aborted) await backoff(Infinity, signal);
 }
