@@ -16,7 +16,7 @@ from ..delivery.follower import Follower
 from ..delivery.stored_answer import frames_of_stored_answer
 from ..errors import InvalidRequest, NotFound, StorageUnavailable
 from ..service.components import Components
-from .auth import owner, rate_limit_key, reader_of, ticket
+from .auth import current_owner, rate_limit_key, reader_of, ticket
 from .responses import stream, whole
 from .validation import chat_request, idempotency_key, json_body
 
@@ -32,7 +32,11 @@ def register(blueprint: Blueprint, components: Components) -> None:
         key = idempotency_key()
         # Where to find the answer is told to whoever gets no stream: that may be another worker.
         answer = components.service.start(
-            owner(), asked, key, visible_everywhere=not streams, rate_limit_key=rate_limit_key()
+            current_owner(),
+            asked,
+            key,
+            visible_everywhere=not streams,
+            rate_limit_key=rate_limit_key(),
         )
         if streams:
             return _follow(components, answer, 0, granularity)
@@ -40,13 +44,13 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
     @blueprint.get("/api/answers/<answer_id>")
     def read_answer(answer_id: str) -> ResponseReturnValue:
-        answer = components.service.find(owner(), answer_id)
+        answer = components.service.find(current_owner(), answer_id)
         if answer is None:
-            return _snapshot_of_message(components.store.answer(owner(), answer_id))
+            return _snapshot_of_message(components.store.answer(current_owner(), answer_id))
         if answer.running and components.service.is_elsewhere(answer):
             # Its message may be saved already, while its last events are on their way to us.
             with contextlib.suppress(NotFound, StorageUnavailable):
-                message = components.store.answer(owner(), answer_id)
+                message = components.store.answer(current_owner(), answer_id)
                 if message.status not in RUNNING:
                     return _snapshot_of_message(message)
         return _snapshot_of_answer(answer)
@@ -76,10 +80,10 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
     @blueprint.post("/api/answers/<answer_id>/stop")
     def stop_answer(answer_id: str) -> ResponseReturnValue:
-        if answer := components.service.find(owner(), answer_id):
+        if answer := components.service.find(current_owner(), answer_id):
             components.service.stop(answer)
             return _reference(answer), 202
-        message = _ended(components.store.answer(owner(), answer_id))
+        message = _ended(components.store.answer(current_owner(), answer_id))
         about = {"id": message.id, "conversation_id": message.conversation_id}
         return {"answer": about | {"status": message.status}, **_links(message.id)}, 202
 

@@ -70,7 +70,7 @@ def register(blueprint: Blueprint, identity: Identity) -> None:
         return response
 
 
-def owner() -> str:
+def current_owner() -> str:
     """The owner of what this request makes and reads; a new one for who was never here.
 
     :raises NotSignedIn: the application's log-in names nobody.
@@ -90,14 +90,14 @@ def ticket(answer_id: str) -> str | None:
     identity: Identity = g.chatapp_identity
     if request.headers.get("Origin") not in identity.settings.cors_origins:
         return None
-    return identity.tickets().issue(answer_id, owner())
+    return identity.tickets().issue(answer_id, current_owner())
 
 
 def reader_of(answer_id: str) -> str:
-    """The owner who may read an answer's events: by a ticket that is good yet, or as `owner`."""
+    """The owner who may read an answer's events: by a ticket still good, or as `current_owner`."""
     identity: Identity = g.chatapp_identity
     given = request.args.get("ticket")
-    return (given and identity.tickets().read(given, answer_id)) or owner()
+    return (given and identity.tickets().read(given, answer_id)) or current_owner()
 
 
 def cookie_name(chat: str) -> str:

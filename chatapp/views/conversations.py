@@ -12,7 +12,7 @@ from ..errors import InvalidRequest
 from ..generation.sampling import SAMPLING_OPTIONS
 from ..service.components import Components
 from ..settings import Settings
-from .auth import owner, rate_limit_key
+from .auth import current_owner, rate_limit_key
 from .validation import chat_request, json_body, refuse_unknown, text_field
 
 PAGE_DEFAULT: Final = 50
@@ -27,7 +27,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
     def publish(action: str, conversation_id: str, title: str | None) -> None:
         fields = {"action": action, "id": conversation_id, "title": title}
-        components.service.pubsub.publish("conversation", fields, to=owner())
+        components.service.pubsub.publish("conversation", fields, to=current_owner())
 
     def body_of(*known: str) -> dict[str, Any]:
         """What is given of these fields, checked."""
@@ -45,20 +45,22 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
     @blueprint.get("/api/conversations")
     def list_conversations() -> ResponseReturnValue:
-        page, following = store.page(owner(), request.args.get("cursor"), _limit(), _query())
+        page, following = store.page(
+            current_owner(), request.args.get("cursor"), _limit(), _query()
+        )
         return {"conversations": [summary(each) for each in page], "next_cursor": following}
 
     @blueprint.post("/api/conversations")
     def create_conversation() -> ResponseReturnValue:
         body = body_of("title", "settings")
-        components.service.limits.check_conversation(owner(), rate_limit_key())
-        conversation = store.create(owner(), **body)
+        components.service.limits.check_conversation(current_owner(), rate_limit_key())
+        conversation = store.create(current_owner(), **body)
         publish("created", conversation.id, conversation.title)
         return summary(conversation) | {"settings": conversation.settings}, 201
 
     @blueprint.get("/api/conversations/<conversation_id>")
     def read_conversation(conversation_id: str) -> ResponseReturnValue:
-        conversation = store.get(owner(), conversation_id)
+        conversation = store.get(current_owner(), conversation_id)
         siblings = conversation.siblings()
         messages = [
             _shown(components, message, siblings[message.parent, message.role])
@@ -72,7 +74,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
         body = body_of("title", "leaf", "settings")
         if not body:
             raise InvalidRequest("Send a title, a leaf or settings.", param="title")
-        conversation = store.change(owner(), conversation_id, **body)
+        conversation = store.change(current_owner(), conversation_id, **body)
         if "title" in body:
             publish("renamed", conversation.id, conversation.title)
         if len(body) > ("title" in body):
@@ -81,7 +83,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
     @blueprint.delete("/api/conversations/<conversation_id>")
     def delete_conversation(conversation_id: str) -> ResponseReturnValue:
-        components.service.forget(store.delete(owner(), conversation_id))
+        components.service.forget(store.delete(current_owner(), conversation_id))
         publish("deleted", conversation_id, None)
         return "", 204
 
@@ -144,7 +146,9 @@ def _shown(components: Components, message: Message, siblings: list[str]) -> dic
         **message.outcome.fields(),
         "created_at": timestamp(message.created_at),
     }
-    if message.status in RUNNING and (answer := components.service.find(owner(), message.id)):
+    if message.status in RUNNING and (
+        answer := components.service.find(current_owner(), message.id)
+    ):
         written = answer.log.transcript()
         text = {"content": written.text, "reasoning": written.reasoning}
         shown |= text | {"status": answer.shown_status}

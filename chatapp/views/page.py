@@ -12,7 +12,7 @@ from ..errors import ChatAppError, UpstreamUnconfigured
 from ..replication.pubsub import PushReader
 from ..service.components import Components
 from . import assets
-from .auth import owner
+from .auth import current_owner
 from .responses import stream
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
@@ -75,7 +75,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
     @blueprint.get("/")
     @blueprint.get("/c/<conversation_id>")
     def page(conversation_id: str | None = None) -> ResponseReturnValue:
-        owner()
+        current_owner()
         return _html(
             "chatapp/page.html",
             urls=_urls(),
@@ -91,7 +91,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
         config = {
             "title": components.settings.title,
             "urls": _urls(),
-            "visitor": hashlib.sha256(owner().encode()).hexdigest()[:16],
+            "visitor": hashlib.sha256(current_owner().encode()).hexdigest()[:16],
             "shortcuts": COMMANDS,
             "message_max_chars": components.settings.message_max_chars,
         }
@@ -108,7 +108,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
     @blueprint.get("/api/models")
     def list_models() -> ResponseReturnValue:
-        owner()
+        current_owner()
         try:
             models = components.upstream.models()
         except UpstreamUnconfigured as error:
@@ -122,7 +122,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
     @blueprint.get("/api/events")
     def push_events() -> ResponseReturnValue:
         cursor = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-        return stream(components, PushReader(components.service.pubsub, owner(), cursor))
+        return stream(components, PushReader(components.service.pubsub, current_owner(), cursor))
 
 
 def _html(template: str, **context: Any) -> Response:
