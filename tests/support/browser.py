@@ -177,16 +177,16 @@ class Relay:
             return
         with self._lock:
             self._open |= {client, server}
-        back = threading.Thread(target=self._pump, args=(server, client, True), daemon=True)
+        back = threading.Thread(target=self._copy, args=(server, client, True), daemon=True)
         back.start()
-        self._pump(client, server)
+        self._copy(client, server)
         back.join()
         with self._lock:
             self._open -= {client, server}
         client.close()
         server.close()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, counts: bool = False) -> None:
+    def _copy(self, source: socket.socket, sink: socket.socket, counts: bool = False) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
                 if counts:

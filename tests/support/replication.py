@@ -1,4 +1,4 @@
-"""A worker's journal and its answers, without a server: driven by hand, flush by flush."""
+"""A worker's replicator and its answers, without a server: driven by hand, flush by flush."""
 
 import contextlib
 import itertools
@@ -55,7 +55,7 @@ class FlakyLog:
 
 
 class Desk:
-    """A journal, and what it has told."""
+    """A replicator, and what it has told."""
 
     def __init__(self, log: Any, me: str = "here", on_stop: Callable[[Answer], None] = nothing):
         self.stopped: list[Answer] = []
@@ -93,7 +93,7 @@ class Desk:
             self.flush()
             if not self.replicator.behind and not self.replicator._posts:
                 return
-        raise AssertionError("the journal never gets done")
+        raise AssertionError("the replicator never gets done")
 
 
 numbers = itertools.count()

@@ -162,16 +162,16 @@ class TestAnAnswer:
         assert worker.answers.find(answer.id) is answer
 
     def test_wakes_its_readers_for_every_piece_and_for_its_end(self) -> None:
-        worker, stream, bell = Worker(), FakeStream("a"), ThreadWaker()
+        worker, stream, waker = Worker(), FakeStream("a"), ThreadWaker()
         stream.may_go_on.clear()
         stream.may_accept.clear()
         answer = worker.start(stream)
-        answer.readers.add(bell)
+        answer.readers.add(waker)
         stream.may_accept.set()
-        assert bell.wait(30)
+        assert waker.wait(30)
         poll(lambda: answer.log.last == 2)
         stream.may_go_on.set()
-        poll(lambda: bell.wait(0.01) and not answer.running)
+        poll(lambda: waker.wait(0.01) and not answer.running)
 
 
 class TestStopping:

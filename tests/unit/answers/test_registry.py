@@ -65,9 +65,9 @@ class TestTheRegistry:
         worker.finish(FakeStream("b"))
 
     def test_a_discarded_answer_is_forgotten_and_who_waits_is_told(self) -> None:
-        worker, bell = Worker(), ThreadWaker()
+        worker, waker = Worker(), ThreadWaker()
         answer = worker.answers.create("me")
-        answer.readers.add(bell)
+        answer.readers.add(waker)
         error = UpstreamBusy("Busy.")
         worker.answers.discard(answer, error)
         assert worker.answers.find(answer.id) is None
@@ -76,7 +76,7 @@ class TestTheRegistry:
             True,
             False,
         )
-        assert bell.wait(0)
+        assert waker.wait(0)
         assert worker.answers.running == 0
         assert worker.answers.join(0)
 
@@ -122,16 +122,16 @@ class TestTheRegistry:
         poll(lambda: faults)
 
     def test_leaving_wakes_all_readers(self) -> None:
-        worker, bells = Worker(), [ThreadWaker(), ThreadWaker()]
+        worker, wakers = Worker(), [ThreadWaker(), ThreadWaker()]
         ended = worker.finish(FakeStream("a"))
         stream = FakeStream("b")
         stream.may_go_on.clear()
         running = worker.start(stream)
-        for answer, bell in zip((ended, running), bells, strict=True):
-            answer.readers.add(bell)
+        for answer, waker in zip((ended, running), wakers, strict=True):
+            answer.readers.add(waker)
         worker.answers.drain()
         assert worker.answers.is_draining()
-        assert all(bell.wait(30) for bell in bells)
+        assert all(waker.wait(30) for waker in wakers)
         assert worker.answers.readers == 1
         worker.answers.stop(running)
 
@@ -229,14 +229,14 @@ class TestHandingOver:
     """An answer that is another worker's from now on."""
 
     def test_writes_no_end_and_tells_its_readers(self) -> None:
-        worker, stream, bell = Worker(), FakeStream("partial"), ThreadWaker()
+        worker, stream, waker = Worker(), FakeStream("partial"), ThreadWaker()
         stream.may_go_on.clear()
         answer = worker.start(stream)
         poll(lambda: answer.log.last == 2)
-        answer.readers.add(bell)
-        bell.wait(0)
+        answer.readers.add(waker)
+        waker.wait(0)
         worker.answers.release(answer)
-        assert (answer.moved, bell.wait(0)) == (True, True)
+        assert (answer.moved, waker.wait(0)) == (True, True)
         assert worker.answers.find(answer.id) is None
         assert worker.answers.join(0)
         poll(lambda: stream.closed)

@@ -70,26 +70,26 @@ class Direct(Here):
 
 
 class Script:
-    """A bell during whose sleeps an answer is written: a piece, or None for a mere ring."""
+    """A waker during whose waits an answer is written: a delta, or None for a mere wake."""
 
     def __init__(self, answer: Answer, steps: Iterable[tuple[EventType, str] | None]) -> None:
         self.answer = answer
         self.steps = iter(steps)
-        self.rung = False
-        self.slept = 0
+        self.woken = False
+        self.waited = 0
         self.write_pending: Callable[[], bool] | None = None
 
     def wake(self) -> None:
-        self.rung = True
+        self.woken = True
 
     def notify_data(self) -> None:
         if self.write_pending is None or not self.write_pending():
-            self.rung = True
+            self.woken = True
 
     def wait(self, _timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
         self.write_pending = write_pending
-        self.slept += 1
-        while not self.rung:
+        self.waited += 1
+        while not self.woken:
             step = next(self.steps, "end")
             if step == "end":
                 end(self.answer)
@@ -97,7 +97,7 @@ class Script:
                 self.wake()
             else:
                 self.answer.write([step])
-        self.write_pending, self.rung = None, False
+        self.write_pending, self.woken = None, False
         return True
 
 
@@ -284,9 +284,9 @@ def test_what_is_written_while_a_reader_looks_back_is_not_taken_for_what_it_has(
 
 
 def following(
-    answer: Answer, presence: Here, bell: ThreadWaker, heartbeat: float = 60.0
+    answer: Answer, presence: Here, waker: ThreadWaker, heartbeat: float = 60.0
 ) -> Iterator[bytes]:
-    return follow(follower(answer), presence, bell, heartbeat)
+    return follow(follower(answer), presence, waker, heartbeat)
 
 
 def test_the_first_bytes_do_not_wait_for_the_first_token() -> None:
@@ -328,11 +328,11 @@ def test_what_is_passed_on_and_what_is_yielded_is_the_whole_answer_in_order(
 
 def test_news_do_not_wake_a_generator_whose_client_takes_them() -> None:
     answer, presence = begun(), Direct([])
-    bell = Script(answer, [(TEXT, "a"), (TEXT, "b"), (REASONING, "c")])
-    yielded = list(follow(follower(answer), presence, bell, 60))
+    waker = Script(answer, [(TEXT, "a"), (TEXT, "b"), (REASONING, "c")])
+    yielded = list(follow(follower(answer), presence, waker, 60))
     assert presence.wire.count(b"data: ") == 3
     assert len(yielded) == 2, "what was there at first, and the end"
-    assert bell.slept == 1
+    assert waker.waited == 1
 
 
 def test_news_break_the_silence() -> None:
@@ -342,8 +342,8 @@ def test_news_break_the_silence() -> None:
     class Late(Script):
         def wait(self, timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
             time.sleep(timeout)
-            if not self.slept:
-                self.slept += 1
+            if not self.waited:
+                self.waited += 1
                 assert write_pending is not None
                 answer.log.append_piece(TEXT, "just in time")
                 assert write_pending()
@@ -356,12 +356,12 @@ def test_news_break_the_silence() -> None:
 
 
 def test_silence_is_broken_by_a_comment_and_a_client_that_is_gone_ends_it() -> None:
-    answer, presence, bell = begun(), Here(), ThreadWaker()
-    chunks = following(answer, presence, bell, heartbeat=0.01)
+    answer, presence, waker = begun(), Here(), ThreadWaker()
+    chunks = following(answer, presence, waker, heartbeat=0.01)
     assert [next(chunks) for _ in range(3)][1:] == [sse.KEEP_ALIVE] * 2
-    assert answer.readers == {bell}
+    assert answer.readers == {waker}
     presence.gone = True
-    bell.wake()
+    waker.wake()
     assert len(list(chunks)) <= 1  # The comment whose time had come.
     assert answer.readers == set()
 

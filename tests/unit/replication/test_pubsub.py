@@ -213,21 +213,21 @@ def test_data_that_is_too_large_or_no_json_is_refused_and_nothing_is_published(
 
 
 def test_publishing_and_leaving_wake_every_reader(channel: PushChannel) -> None:
-    bells = [ThreadWaker() for _ in range(3)]
-    readers = [PushReader(channel, "me", None) for _ in bells]
-    for reader, bell in zip(readers, bells, strict=True):
-        reader.enter(bell)
+    wakers = [ThreadWaker() for _ in range(3)]
+    readers = [PushReader(channel, "me", None) for _ in wakers]
+    for reader, waker in zip(readers, wakers, strict=True):
+        reader.enter(waker)
     channel.publish("a", 1)
     channel._poll()
-    assert all(bell.wait(0) for bell in bells)
+    assert all(waker.wait(0) for waker in wakers)
     assert not readers[0].draining()
     channel.drain()
-    assert all(bell.wait(0) for bell in bells)
+    assert all(waker.wait(0) for waker in wakers)
     assert readers[0].draining()
-    readers[0].exit(bells[0])
+    readers[0].exit(wakers[0])
     channel.publish("b", 1)
     channel._poll()
-    assert [bell.wait(0) for bell in bells] == [False, True, True]
+    assert [waker.wait(0) for waker in wakers] == [False, True, True]
 
 
 def test_threads_that_publish_at_the_same_time_lose_nothing() -> None:
@@ -253,11 +253,11 @@ def test_pages_are_served_by_themselves_and_the_poll_ends_with_the_last_of_them(
     log: MemoryEventLog,
 ) -> None:
     made = PushChannel(Settings(poll_interval=0.01), log, nothing)
-    bell, reader = ThreadWaker(), PushReader(made, "me", None)
-    reader.enter(bell)
+    waker, reader = ThreadWaker(), PushReader(made, "me", None)
+    reader.enter(waker)
     log.write("there", [], [], [PendingMessage("me", "a", b"1")])
-    poll(lambda: bell.wait(0.01))
+    poll(lambda: waker.wait(0.01))
     assert [m.event for m in Decoder().feed(reader.read())] == ["a"]
-    reader.exit(bell)
+    reader.exit(waker)
     assert made._poll() is None
     made._background.end(30)

@@ -37,7 +37,7 @@ from tests.support.upstream import poll
 
 
 class Elsewhere:
-    """Another worker: its mirrors are read by the test alone."""
+    """Another worker: its replicas are read by the test alone."""
 
     def __init__(self, log: Any, **options: Any) -> None:
         self.log = FlakyLog(log)
@@ -114,8 +114,8 @@ class TestAMirror:
         log = MemoryEventLog()
         desk, answer = watched(log, max_bytes=most)
         there = Elsewhere(log)
-        mirror = there.replicas.find(answer.id)
-        its = follower(mirror)
+        replica = there.replicas.find(answer.id)
+        its = follower(replica)
         wire = its.read()
         for kind, text, flush in pieces:
             write(answer, text, kind=kind)
@@ -133,9 +133,9 @@ class TestAMirror:
                 text = event_of(message).fields()["text"]
             elif message.event == "message":
                 text += event_of(message).text
-        assert text == mirror.log.text() == answer.log.text()
-        assert mirror.log.text(REASONING) == answer.log.text(REASONING)
-        assert mirror.log.last == answer.log.last
+        assert text == replica.log.text() == answer.log.text()
+        assert replica.log.text(REASONING) == answer.log.text(REASONING)
+        assert replica.log.last == answer.log.last
 
     def test_shows_a_snapshot_where_the_event_log_has_one(self) -> None:
         log = MemoryEventLog()
@@ -158,7 +158,7 @@ class TestAMirror:
         desk.replicator.watch(answer, claimed=False)
         desk.flush()
         there = Elsewhere(log)
-        mirror = there.replicas.find(answer.id)
+        replica = there.replicas.find(answer.id)
         write(answer, "one ")
         flaky.faults = [outcome]
         desk.flush()
@@ -166,28 +166,28 @@ class TestAMirror:
         write(answer, *(f"{number} " for number in range(50)))
         desk.flush()
         there.poll()
-        assert (mirror.log.text(), mirror.log.last) == (answer.log.text(), answer.log.last)
+        assert (replica.log.text(), replica.log.last) == (answer.log.text(), answer.log.last)
 
     def test_knows_of_the_answer_what_its_events_tell(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
         there = Elsewhere(log)
-        mirror = there.replicas.find(answer.id)
-        assert (mirror.owner, mirror.model, mirror.conversation_id) == ("me", "model", "talk")
-        assert mirror.accepted_or_refused.is_set()
-        assert mirror.running
-        assert abs((mirror.created_at - answer.created_at).total_seconds()) < 0.001
+        replica = there.replicas.find(answer.id)
+        assert (replica.owner, replica.model, replica.conversation_id) == ("me", "model", "talk")
+        assert replica.accepted_or_refused.is_set()
+        assert replica.running
+        assert abs((replica.created_at - answer.created_at).total_seconds()) < 0.001
         outcome = Outcome("stopped", {"total_tokens": 3}, "provider")
         end(answer, Status.STOPPED, outcome)
         desk.flush()
         there.poll()
-        assert (mirror.status, mirror.outcome.finish_reason, mirror.running) == (
+        assert (replica.status, replica.outcome.finish_reason, replica.running) == (
             Status.STOPPED,
             "stopped",
             False,
         )
-        assert mirror.outcome == outcome
-        assert mirror.start_event().data == answer.start_event().data
+        assert replica.outcome == outcome
+        assert replica.start_event().data == answer.start_event().data
 
     @pytest.mark.parametrize("code", sorted(CODES))
     def test_of_a_failed_answer_has_its_error(self, code: str) -> None:
@@ -196,21 +196,21 @@ class TestAMirror:
         error = CODES[code]("What happened.")
         end(answer, Status.FAILED, Outcome(error=error))
         desk.finish()
-        mirror = Elsewhere(log).replicas.find(answer.id)
-        assert mirror.status is Status.FAILED
-        assert type(mirror.outcome.error) is CODES[code]
-        assert mirror.outcome.error.fields() == error.fields()
-        assert follower(mirror).read() == follower(answer).read()
+        replica = Elsewhere(log).replicas.find(answer.id)
+        assert replica.status is Status.FAILED
+        assert type(replica.outcome.error) is CODES[code]
+        assert replica.outcome.error.fields() == error.fields()
+        assert follower(replica).read() == follower(answer).read()
 
     def test_wakes_its_readers(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
-        there, bell = Elsewhere(log), ThreadWaker()
-        follower(there.replicas.find(answer.id)).enter(bell)
+        there, waker = Elsewhere(log), ThreadWaker()
+        follower(there.replicas.find(answer.id)).enter(waker)
         write(answer, "news")
         desk.flush()
         there.poll()
-        assert bell.wait(0)
+        assert waker.wait(0)
 
     def test_of_an_answer_with_many_segments_is_loaded_whole(
         self, monkeypatch: pytest.MonkeyPatch
@@ -232,10 +232,10 @@ class TestAMirror:
         write(answer, *(f"{number} " for number in range(500)))
         end(answer)
         desk.finish()
-        mirror = Elsewhere(log, log_max_bytes=2000).replicas.find(answer.id)
-        assert mirror.log.text() == answer.log.text()
-        assert mirror.log.size < 2000 + 4 * 500
-        assert messages(follower(mirror).read())[1].event == "snapshot"
+        replica = Elsewhere(log, log_max_bytes=2000).replicas.find(answer.id)
+        assert replica.log.text() == answer.log.text()
+        assert replica.log.size < 2000 + 4 * 500
+        assert messages(follower(replica).read())[1].event == "snapshot"
 
 
 class TestFinding:
@@ -248,7 +248,7 @@ class TestFinding:
         log.refuse(answer.id, 1, b"{}")
         assert Elsewhere(log).replicas.find(answer.id) is None
 
-    def test_twice_is_the_same_mirror_also_by_many_threads(self) -> None:
+    def test_twice_is_the_same_replica_also_by_many_threads(self) -> None:
         log = MemoryEventLog()
         _, answer = watched(log)
         there, start = Elsewhere(log), threading.Barrier(8)
@@ -264,7 +264,7 @@ class TestFinding:
         for thread in threads:
             thread.join(30)
         assert len(found) == 8
-        assert len({id(mirror) for mirror in found}) == 1
+        assert len({id(replica) for replica in found}) == 1
         assert found[0] is there.replicas.find(answer.id)
 
     def test_says_when_the_event_log_is_away(self) -> None:
@@ -279,7 +279,7 @@ class TestFinding:
 
 
 class TestPolling:
-    def test_many_readers_of_many_mirrors_cost_one_read(self) -> None:
+    def test_many_readers_of_many_replicas_cost_one_read(self) -> None:
         log = MemoryEventLog()
         desk = Desk(log)
         answers = [begun() for _ in range(5)]
@@ -311,7 +311,7 @@ class TestPolling:
         assert there.poll() is None
         assert (there.log.calls, len(there.replicas)) == ([], 0)
 
-    def test_without_mirrors_there_is_no_polling(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_replicas_there_is_no_polling(self, monkeypatch: pytest.MonkeyPatch) -> None:
         log = MemoryEventLog()
         _desk, answer = watched(log)
         there = Elsewhere(log, poll_interval=0.05)
@@ -321,19 +321,19 @@ class TestPolling:
         assert there.poll() is None
         assert len(there.replicas) == 0
 
-    def test_a_mirror_without_readers_is_dropped_after_a_while_and_found_again(
+    def test_a_replica_without_readers_is_dropped_after_a_while_and_found_again(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
-        there, bell = Elsewhere(log), ThreadWaker()
+        there, waker = Elsewhere(log), ThreadWaker()
         first = there.replicas.find(answer.id)
         page = follower(first)
-        page.enter(bell)
+        page.enter(waker)
         monkeypatch.setattr(module, "UNREAD_KEPT", -1.0)
         there.poll()
         assert len(there.replicas) == 1
-        page.exit(bell)
+        page.exit(waker)
         there.poll()
         assert (len(there.replicas), first.moved) == (0, False)
         write(answer, "meanwhile")
@@ -342,34 +342,34 @@ class TestPolling:
         assert again is not first
         assert again.log.text() == "meanwhile"
 
-    def test_a_reader_on_its_way_keeps_its_mirror(self) -> None:
-        """It has found the mirror, and has not entered it yet."""
+    def test_a_reader_on_its_way_keeps_its_replica(self) -> None:
+        """It has found the replica, and has not entered it yet."""
         log = MemoryEventLog()
         _, answer = watched(log)
         there = Elsewhere(log)
-        mirror = there.replicas.find(answer.id)
-        mirror.unread_since -= 3600
-        assert there.replicas.find(answer.id) is mirror
+        replica = there.replicas.find(answer.id)
+        replica.unread_since -= 3600
+        assert there.replicas.find(answer.id) is replica
         there.poll()
         assert len(there.replicas) == 1
 
     def test_an_answer_that_is_gone_from_the_event_log_sends_its_readers_away(self) -> None:
         log = MemoryEventLog()
         _, answer = watched(log)
-        there, bell = Elsewhere(log), ThreadWaker()
+        there, waker = Elsewhere(log), ThreadWaker()
         page = follower(there.replicas.find(answer.id))
-        page.enter(bell)
+        page.enter(waker)
         log.discard([answer.id])
         there.poll()
         assert page.draining()
-        assert bell.wait(0)
+        assert waker.wait(0)
         assert there.replicas.find(answer.id) is None
 
-    def test_an_event_log_that_is_away_leaves_the_mirrors_as_they_are(self) -> None:
+    def test_an_event_log_that_is_away_leaves_the_replicas_as_they_are(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
         there = Elsewhere(log)
-        mirror = there.replicas.find(answer.id)
+        replica = there.replicas.find(answer.id)
         there.log.away = True
         with pytest.raises(StorageUnavailable):
             there.poll()
@@ -377,37 +377,37 @@ class TestPolling:
         desk.flush()
         there.log.away = False
         there.poll()
-        assert (mirror.log.text(), mirror.moved) == ("news", False)
+        assert (replica.log.text(), replica.moved) == ("news", False)
 
     def test_leaving_and_dropping_tell_the_readers_to_come_back(self) -> None:
         log = MemoryEventLog()
         (_, one), (_, two) = watched(log), watched(log)
-        there, bells = Elsewhere(log), [ThreadWaker(), ThreadWaker()]
+        there, wakers = Elsewhere(log), [ThreadWaker(), ThreadWaker()]
         pages = [follower(there.replicas.find(answer.id)) for answer in (one, two)]
-        for page, bell in zip(pages, bells, strict=True):
-            page.enter(bell)
+        for page, waker in zip(pages, wakers, strict=True):
+            page.enter(waker)
         there.replicas.drop(one.id)
         assert [page.draining() for page in pages] == [True, False]
         there.replicas.drain()
         assert all(page.draining() for page in pages)
-        assert all(bell.wait(0) for bell in bells)
+        assert all(waker.wait(0) for waker in wakers)
         assert len(there.replicas) == 0
 
     def test_it_reads_along_by_itself(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
-        mirrors = Replicas(log, Settings(poll_interval=0.01))
-        mirror = mirrors.find(answer.id)
+        replicas = Replicas(log, Settings(poll_interval=0.01))
+        replica = replicas.find(answer.id)
         write(answer, "text")
         end(answer)
         desk.finish()
-        poll(lambda: not mirror.running)
-        mirrors._background.end(30)
-        assert events(mirror) == events(answer)
+        poll(lambda: not replica.running)
+        replicas._background.end(30)
+        assert events(replica) == events(answer)
 
 
 class TestTakingOver:
-    def test_begins_with_a_mirror_of_all_that_was_written(self) -> None:
+    def test_begins_with_a_replica_of_all_that_was_written(self) -> None:
         log = MemoryEventLog()
         desk, answer = watched(log)
         write(answer, "Half a sent")

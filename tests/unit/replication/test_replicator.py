@@ -387,7 +387,7 @@ class TestWhen:
             clock.now += 100.0
 
 
-def test_a_journal_that_is_closed_has_written_everything_also_without_a_flush_before() -> None:
+def test_a_replicator_that_is_closed_has_written_everything_also_without_a_flush_before() -> None:
     log = MemoryEventLog()
     desk, answer = Desk(log), begun()
     desk.replicator.watch(answer, claimed=False)

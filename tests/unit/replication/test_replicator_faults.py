@@ -147,22 +147,22 @@ class TestAFlakyEventLog:
         log = MemoryEventLog()
         flaky = FlakyLog(log)
         flaky.away = True
-        journal = Replicator(
+        replicator = Replicator(
             flaky,  # type: ignore[arg-type]
             lambda: "here",
             0.001,
             *[lambda _: None] * 3,  # type: ignore[list-item]
         )
         answer = begun()
-        journal.watch(answer, claimed=False)
-        poll(lambda: journal.failing)
+        replicator.watch(answer, claimed=False)
+        poll(lambda: replicator.failing)
         flaky.away = False
         poll(lambda: log.find(answer.id))
-        poll(lambda: not journal.failing)
+        poll(lambda: not replicator.failing)
         write(answer, "text")
         end(answer)
-        poll(lambda: not journal.behind)
-        journal.close(30)
+        poll(lambda: not replicator.behind)
+        replicator.close(30)
         assert events(copy_of(log, answer)) == events(answer)
 
 

@@ -162,7 +162,7 @@ def test_the_pauses_grow_to_their_most_and_no_wake_makes_them_shorter(
     made = BackgroundTask("some work", lambda: called_at.append(clock[0]) or work())  # type: ignore[func-returns-value]
     monkeypatch.setattr(background.time, "monotonic", lambda: clock[0])
 
-    class Rung:
+    class Woken:
         def wake(self) -> None:
             pass
 
@@ -172,7 +172,7 @@ def test_the_pauses_grow_to_their_most_and_no_wake_makes_them_shorter(
             clock[0] += min(timeout, 0.01)
             return True
 
-    made._waker = Rung()  # type: ignore[assignment]
+    made._waker = Woken()  # type: ignore[assignment]
     made._run()
     pauses = [round(b - a, 2) for a, b in pairwise(called_at)]
     assert pauses == [0.25, 0.5, 1.0, 2.0, 2.0, 2.0]

@@ -11,36 +11,36 @@ from tests.support.event_loop import PATIENT, in_greenlet, in_hub, until
 
 pytestmark = pytest.mark.timeout(30)
 
-RINGERS = pytest.mark.parametrize("ringer", [in_hub, in_greenlet])
+FROM_ANYWHERE = pytest.mark.parametrize("call_in", [in_hub, in_greenlet])
 
 
 class TestHubWaker:
-    @RINGERS
-    def test_a_ring_before_the_sleep_ends_it_at_once(self, ringer):
+    @FROM_ANYWHERE
+    def test_a_waking_before_the_sleep_ends_it_at_once(self, call_in):
         waker = HubWaker()
-        ringer(waker.wake)
-        ringer(waker.wake)
+        call_in(waker.wake)
+        call_in(waker.wake)
         assert waker.wait(PATIENT)
-        assert not waker.wait(0), "two rings nobody waited for are one"
+        assert not waker.wait(0), "two wakings nobody waited for are one"
 
-    @RINGERS
-    def test_a_ring_during_the_sleep_ends_it(self, ringer):
+    @FROM_ANYWHERE
+    def test_a_waking_during_the_sleep_ends_it(self, call_in):
         waker = HubWaker()
         sleeper = gevent.spawn(waker.wait, PATIENT)
         until(lambda: waker.asleep)
-        ringer(waker.wake)
+        call_in(waker.wake)
         assert sleeper.get(timeout=10) is True
         assert not waker.asleep
 
-    def test_in_the_hub_the_sleeper_has_run_before_the_ring_returns(self):
+    def test_in_the_hub_the_sleeper_has_run_before_the_waking_returns(self):
         waker, order = HubWaker(), []
         sleeper = gevent.spawn(lambda: (waker.wait(PATIENT), order.append("sleeper")))
         until(lambda: waker.asleep)
-        in_hub(lambda: (waker.wake(), order.append("ringer")))
+        in_hub(lambda: (waker.wake(), order.append("caller")))
         sleeper.join(10)
-        assert order == ["sleeper", "ringer"]
+        assert order == ["sleeper", "caller"]
 
-    def test_a_ring_between_waking_and_the_next_sleep_is_kept(self):
+    def test_a_waking_between_two_sleeps_is_kept(self):
         waker, woken = HubWaker(), []
 
         def sleep_twice() -> None:
@@ -56,7 +56,7 @@ class TestHubWaker:
 
     @pytest.mark.parametrize("wake", ["wake", "time_out"])
     def test_wakings_that_come_together_end_one_sleep(self, wake):
-        """The next one lasts until it is rung."""
+        """The next one lasts until it is woken."""
         waker, woken = HubWaker(), []
 
         def sleep_twice() -> None:
@@ -94,7 +94,7 @@ class TestHubWaker:
         reader.get(timeout=10)
         assert seen == notify_data
 
-    def test_a_sleep_without_a_ring_ends_by_itself_and_the_bell_still_works(self):
+    def test_a_sleep_without_a_waking_ends_by_itself_and_the_waker_still_works(self):
         waker = HubWaker()
         assert gevent.spawn(waker.wait, 0.01).get(timeout=10) is False
         again = gevent.spawn(waker.wait, PATIENT)
@@ -102,7 +102,7 @@ class TestHubWaker:
         waker.wake()
         assert again.get(timeout=10) is True
 
-    def test_a_ring_that_comes_with_the_timeout_counts(self):
+    def test_a_waking_that_comes_with_the_timeout_counts(self):
         waker = HubWaker()
         sleeper = gevent.spawn(waker.wait, PATIENT)
         until(lambda: waker.asleep)
@@ -111,8 +111,8 @@ class TestHubWaker:
         assert sleeper.get(timeout=10) is True
 
     @pytest.mark.parametrize("wake", ["wake", "time_out"])
-    @RINGERS
-    def test_a_killed_sleeper_is_not_switched_to(self, wake, ringer):
+    @FROM_ANYWHERE
+    def test_a_killed_sleeper_is_not_switched_to(self, wake, call_in):
         """Neither by a waking that was scheduled before, nor by one that comes later."""
         waker, last_wish = HubWaker(), gevent.event.Event()
 
@@ -129,7 +129,7 @@ class TestHubWaker:
         sleeper.kill(block=False)  # Delivered first: the hub keeps the order.
         getattr(waker, wake)()
         until(lambda: not waker.asleep)
-        ringer(getattr(waker, wake))
+        call_in(getattr(waker, wake))
         last_wish.set()
         assert sleeper.get(timeout=10) == "waited to the end"
 
@@ -153,28 +153,28 @@ class TestNews:
         until(lambda: waker.asleep)
         return greenlet, order
 
-    @RINGERS
-    def test_they_are_passed_on_and_the_sleeper_sleeps_on_until_it_is_rung(self, ringer):
+    @FROM_ANYWHERE
+    def test_they_are_passed_on_and_the_sleeper_sleeps_on_until_it_is_woken(self, call_in):
         waker = HubWaker()
         sleeper, order = self.sleeper(waker)
-        ringer(waker.notify_data)
-        ringer(waker.notify_data)
+        call_in(waker.notify_data)
+        call_in(waker.notify_data)
         assert order == ["passed on", "passed on"]
         assert waker.asleep
-        ringer(waker.wake)
+        call_in(waker.wake)
         sleeper.get(timeout=10)
         assert order == ["passed on", "passed on", "woken"]
 
-    @RINGERS
-    def test_what_is_not_all_passed_on_wakes_the_sleeper(self, ringer):
+    @FROM_ANYWHERE
+    def test_what_is_not_all_passed_on_wakes_the_sleeper(self, call_in):
         waker = HubWaker()
         sleeper, order = self.sleeper(waker, takes=False)
-        ringer(waker.notify_data)
+        call_in(waker.notify_data)
         sleeper.get(timeout=10)
         assert order == ["passed on", "woken"]
 
-    @RINGERS
-    def test_a_fault_in_passing_on_is_the_sleepers_not_the_ringers(self, ringer):
+    @FROM_ANYWHERE
+    def test_a_fault_in_passing_on_is_the_sleepers_not_the_callers(self, call_in):
         waker = HubWaker()
 
         def write_pending() -> bool:
@@ -182,10 +182,10 @@ class TestNews:
 
         sleeper = gevent.spawn(waker.wait, PATIENT, write_pending)
         until(lambda: waker.asleep)
-        ringer(waker.notify_data)
+        call_in(waker.notify_data)
         assert sleeper.get(timeout=10) is True
 
-    def test_after_a_ring_nothing_is_passed_on_before_the_sleeper_has_run(self):
+    def test_after_a_waking_nothing_is_passed_on_before_the_sleeper_has_run(self):
         """It has something else to look at first, and reads the news after that."""
         waker = HubWaker()
         sleeper, order = self.sleeper(waker)
@@ -205,21 +205,21 @@ class TestNews:
         waker.wake()
         sleeper.get(timeout=10)
 
-    @RINGERS
-    def test_a_ring_in_a_row_is_not_held(self, ringer):
+    @FROM_ANYWHERE
+    def test_a_waking_in_a_batch_is_not_held(self, call_in):
         waker = HubWaker()
         sleeper, order = self.sleeper(waker)
         with write_batch:
             waker.notify_data()
-            ringer(waker.wake)
+            call_in(waker.wake)
             sleeper.get(timeout=10)
         assert order == ["woken"]
         assert waker.wait(PATIENT), "the news are there for the next sleep"
 
-    @RINGERS
-    def test_while_nobody_sleeps_they_end_the_next_sleep(self, ringer):
+    @FROM_ANYWHERE
+    def test_while_nobody_sleeps_they_end_the_next_sleep(self, call_in):
         waker = HubWaker()
-        ringer(waker.notify_data)
+        call_in(waker.notify_data)
         assert waker.wait(PATIENT, lambda: pytest.fail("the sleeper is awake"))
 
 

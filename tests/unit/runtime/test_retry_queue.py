@@ -40,35 +40,35 @@ class Storage:
 
 
 def test_where_the_storage_is_there_a_write_is_done_at_once_by_the_caller() -> None:
-    outbox, threads = RetryQueue(), []
-    assert outbox.do(lambda: threads.append(threading.current_thread()))
+    queue, threads = RetryQueue(), []
+    assert queue.do(lambda: threads.append(threading.current_thread()))
     assert threads == [threading.current_thread()]
-    assert (len(outbox), outbox.join(0)) == (0, True)
+    assert (len(queue), queue.join(0)) == (0, True)
 
 
 def test_a_fault_of_ours_is_the_callers() -> None:
-    outbox = RetryQueue()
+    queue = RetryQueue()
 
     def fail() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        outbox.do(fail)
-    assert len(outbox) == 0
+        queue.do(fail)
+    assert len(queue) == 0
 
 
 def test_while_the_storage_is_away_writes_wait_and_then_come_in_their_order() -> None:
-    outbox, storage = RetryQueue(), Storage()
+    queue, storage = RetryQueue(), Storage()
     storage.away = True
-    assert [outbox.do(storage.write(number)) for number in range(5)] == [False] * 5
-    assert (len(outbox), outbox.join(0), storage.written) == (5, False, [])
+    assert [queue.do(storage.write(number)) for number in range(5)] == [False] * 5
+    assert (len(queue), queue.join(0), storage.written) == (5, False, [])
     storage.away = False
-    assert outbox.join(30)
+    assert queue.join(30)
     assert storage.written == [0, 1, 2, 3, 4]
 
 
 def test_what_comes_while_others_wait_does_not_overtake_them() -> None:
-    outbox, storage = RetryQueue(), Storage()
+    queue, storage = RetryQueue(), Storage()
     may_go_on, entered = threading.Event(), threading.Event()
 
     def slow() -> None:
@@ -76,36 +76,36 @@ def test_what_comes_while_others_wait_does_not_overtake_them() -> None:
         assert may_go_on.wait(30)
         storage.written.append(0)
 
-    outbox.later(slow)
+    queue.later(slow)
     assert entered.wait(30)
-    assert not outbox.do(storage.write(1))
+    assert not queue.do(storage.write(1))
     assert storage.written == []
     may_go_on.set()
-    assert outbox.join(30)
+    assert queue.join(30)
     assert storage.written == [0, 1]
 
 
 def test_later_does_not_wait_for_the_write() -> None:
-    outbox, threads = RetryQueue(), []
-    outbox.later(lambda: threads.append(threading.current_thread()))
-    assert outbox.join(30)
+    queue, threads = RetryQueue(), []
+    queue.later(lambda: threads.append(threading.current_thread()))
+    assert queue.join(30)
     assert threads != [threading.current_thread()]
 
 
 def test_a_write_with_a_fault_is_dropped_and_named_and_those_behind_it_are_done(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    outbox, storage = RetryQueue(), Storage()
+    queue, storage = RetryQueue(), Storage()
 
     def fail() -> None:
         raise ZeroDivisionError
 
     storage.away = True
-    outbox.do(storage.write(0))
-    outbox.later(fail)
-    outbox.later(storage.write(1))
+    queue.do(storage.write(0))
+    queue.later(fail)
+    queue.later(storage.write(1))
     storage.away = False
-    assert outbox.join(30)
+    assert queue.join(30)
     assert storage.written == [0, 1]
     assert "ZeroDivisionError" in caplog.text
     assert "dropped" in caplog.text
@@ -115,7 +115,7 @@ def test_a_write_with_a_fault_is_dropped_and_named_and_those_behind_it_are_done(
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=12))
 def test_each_is_written_once_however_often_the_storage_goes(faults: list[int]) -> None:
     """`faults`: how many times each write fails before it is taken."""
-    outbox, written, left = RetryQueue(), [], list(faults)
+    queue, written, left = RetryQueue(), [], list(faults)
 
     def write(number: int) -> Callable[[], None]:
         def attempt() -> None:
@@ -127,20 +127,20 @@ def test_each_is_written_once_however_often_the_storage_goes(faults: list[int]) 
         return attempt
 
     for number in range(len(faults)):
-        outbox.do(write(number))
-    assert outbox.join(30)
+        queue.do(write(number))
+    assert queue.join(30)
     assert written == list(range(len(faults)))
-    assert len(outbox) == 0
+    assert len(queue) == 0
 
 
 def test_threads_that_write_at_once_lose_nothing_and_each_keeps_its_order() -> None:
-    outbox, storage, start = RetryQueue(), Storage(), threading.Barrier(4)
+    queue, storage, start = RetryQueue(), Storage(), threading.Barrier(4)
 
     def write(thread: int) -> None:
         start.wait()
         for number in range(25):
             storage.away = number % 5 == thread
-            outbox.later(storage.write(thread * 100 + number))
+            queue.later(storage.write(thread * 100 + number))
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -148,16 +148,16 @@ def test_threads_that_write_at_once_lose_nothing_and_each_keeps_its_order() -> N
     for thread in threads:
         thread.join(30)
     storage.away = False
-    assert outbox.join(30)
+    assert queue.join(30)
     for thread in range(4):
         mine = [number for number in storage.written if number // 100 == thread]
         assert mine == [thread * 100 + number for number in range(25)]
 
 
 def test_it_is_not_empty_before_the_last_write_is_done() -> None:
-    outbox, may_go_on = RetryQueue(), threading.Event()
-    outbox.later(lambda: may_go_on.wait(30))
-    assert not outbox.join(0)
+    queue, may_go_on = RetryQueue(), threading.Event()
+    queue.later(lambda: may_go_on.wait(30))
+    assert not queue.join(0)
     may_go_on.set()
-    assert outbox.join(30)
-    poll(lambda: len(outbox) == 0)
+    assert queue.join(30)
+    poll(lambda: len(queue) == 0)

@@ -68,7 +68,7 @@ class WaitingBody(Body):
 
 
 class Reading:
-    """One pumped body: what was taken, and how it ended."""
+    """One body that is read: what was taken, and how it ended."""
 
     def __init__(self, patience: float = PATIENT) -> None:
         self.taken: list[bytes] = []
@@ -150,14 +150,14 @@ class TestPump:
 
     def test_it_ends_once_whatever_comes_after(self, pair):
         reading = Reading()
-        pumping = BodyReader(Body(pair[0]), reading.take, reading.ends.append)
+        reader = BodyReader(Body(pair[0]), reading.take, reading.ends.append)
         own = current_poller()
         assert own is not None
-        pumping.start(own, PATIENT)
+        reader.start(own, PATIENT)
         pair[1].close()
         until(lambda: reading.ends)
-        pumping.time_out()
-        until(lambda: not pumping.listed)
+        reader.time_out()
+        until(lambda: not reader.listed)
         assert reading.ends == [None]
 
     def test_a_set_that_takes_no_more_ends_the_reading(self, pair, monkeypatch):
@@ -213,7 +213,7 @@ def ticking(own: AdaptivePoller) -> list[float]:
 
 
 class Crowd:
-    """Many bodies that are pumped at once."""
+    """Many bodies that are read concurrently."""
 
     def __init__(self, size: int) -> None:
         self.pairs = [socket.socketpair() for _ in range(size)]
@@ -327,25 +327,25 @@ class TestPoller:
 
     def test_one_that_is_ended_by_another_of_the_same_row_is_not_read(self):
         pairs = [socket.socketpair() for _ in range(2)]
-        pumps: list[BodyReader] = []
+        readers: list[BodyReader] = []
         taken: list[int] = []
 
         def take(number: int) -> float:
             taken.append(number)
-            pumps[1 - number].time_out()
+            readers[1 - number].time_out()
             return PATIENT
 
         for number, (here, there) in enumerate(pairs):
             there.sendall(b"x")
-            pumps.append(BodyReader(Body(here), lambda _, n=number: take(n), lambda _: None))
+            readers.append(BodyReader(Body(here), lambda _, n=number: take(n), lambda _: None))
         own = current_poller()
         assert own is not None
-        for each in pumps:
+        for each in readers:
             each.start(own, PATIENT)
         until(lambda: taken)
         gevent.sleep(0.01)
         assert len(taken) == 1
-        pumps[taken[0]].time_out()
+        readers[taken[0]].time_out()
         for sock in (sock for each in pairs for sock in each):
             sock.close()
 

@@ -57,7 +57,7 @@ class FakeRound:
     def copy(
         self, write: Callable[[Deltas], bool], ended: Callable[[Exception | None], None]
     ) -> None:
-        if self.later:  # as where a pump does the work
+        if self.later:  # as where a body reader does the work
             threading.Thread(target=self._copy, args=(write, ended), daemon=True).start()
         else:
             self._copy(write, ended)
