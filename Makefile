@@ -16,26 +16,50 @@ NPM := $(VENV)/npm
 # As tests that need npm: left out where there is none, but not under CI.
 TYPES := $(if $(or $(CI),$(shell command -v npm)),$(NPM)/typescript-$(TYPESCRIPT))
 
-.PHONY: run test lint format bench clean
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-run: $(VENV)/run
+.PHONY: help run test test-unit test-eventlog test-e2e test-security test-browser test-docs
+.PHONY: lint format bench clean
+
+run: $(VENV)/run ## Serve the chat at http://127.0.0.1:8000.
 	$(BIN)/gunicorn -k gevent wsgi:app
 
-test: $(VENV)/test lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
-	TEST_TRANSPORT=stock $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ON_BOTH_TRANSPORTS)
+help: ## Show what there is to make.
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "%-14s %s\n", $$1, $$2}' Makefile
 
-lint: $(VENV)/test $(TYPES)
+test: $(VENV)/test lint ## Lint, and run all tests; the streams' also on the other transport.
+	$(PYTEST)
+	TEST_TRANSPORT=stock $(PYTEST) $(ON_BOTH_TRANSPORTS)
+
+test-unit: $(VENV)/test ## Run what needs no other process: each module by itself, and the code's shape.
+	$(PYTEST) -m 'not processes' tests/unit tests/architecture
+
+test-eventlog: $(VENV)/test ## Run the event logs' tests on every backend: memory, SQL and Redis.
+	$(PYTEST) tests/eventlog
+
+test-e2e: $(VENV)/test ## Run the tests of the whole application under gunicorn.
+	$(PYTEST) tests/e2e
+
+test-security: $(VENV)/test ## Run the tests of what strangers and other sites can't do.
+	$(PYTEST) tests/security
+
+test-browser: $(VENV)/test ## Run the tests of the page in a real browser.
+	$(PYTEST) tests/browser
+
+test-docs: $(VENV)/test ## Run the documents' and the examples' code.
+	$(PYTEST) tests/docs
+
+lint: $(VENV)/test $(TYPES) ## Check style and types, of Python and of the page's script.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(if $(TYPES),$(NPM)/node_modules/.bin/tsc --project jsconfig.json,@echo "There is no npm.")
 
-format: $(VENV)/test
+format: $(VENV)/test ## Format the code, and mend what can be mended by itself.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
+clean: ## Remove what the other targets have made.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis
 
 # The weights name a runtime among their dependencies that would be compiled here for minutes, and
@@ -55,7 +79,7 @@ $(NPM)/typescript-$(TYPESCRIPT):
 	  typescript@$(TYPESCRIPT)
 	touch $@
 
-bench: $(VENV)/run
+bench: $(VENV)/run ## Measure against a bare relay and others; takes long.
 	$(MAKE) -C bench
 	bench/setup
 	bench/build/venv/bin/python bench/run.py

@@ -13,12 +13,24 @@ from tests.support.gunicorn import Gunicorn
 from tests.support.shared_server import Site
 from tests.support.upstream import FakeUpstream
 
+TESTS = Path(__file__).parent
+# Fixtures that start a server.
+SERVERS = frozenset({"postgres", "own_postgres", "shared_redis", "own_redis"})
+
 pytest_plugins = (
     "tests.support.databases",
     "tests.support.redis_server",
     "tests.support.cluster",
     "tests.support.pages",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test has the marker of its folder, and `processes` where a fixture starts a server."""
+    for item in items:
+        item.add_marker(item.path.relative_to(TESTS).parts[0])
+        if SERVERS.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("processes")
 
 
 @pytest.fixture

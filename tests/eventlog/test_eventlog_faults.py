@@ -51,7 +51,9 @@ CALLS: dict[str, Callable[[EventLog], Any]] = {
 }
 
 
-@pytest.fixture(params=["postgresql", "redis"])
+@pytest.fixture(
+    params=[pytest.param(each, marks=pytest.mark.processes) for each in ("postgresql", "redis")]
+)
 def server(request: pytest.FixtureRequest) -> Server:
     """A server of the test's own."""
     name = "own_postgres" if request.param == "postgresql" else "own_redis"

@@ -177,7 +177,10 @@ def migrated_postgres(postgres: Postgres) -> str:
     return url.rpartition("/")[2]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+BOTH_DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)]
+
+
+@pytest.fixture(params=BOTH_DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of the test's own, with the current schema; each test runs on each kind."""
     if request.param == "sqlite":

@@ -23,7 +23,12 @@ from tests.support.databases import Postgres
 from tests.support.redis_server import RedisServer
 
 ME, OTHER = "me", "other"
-KINDS = ("memory", "sqlite", "postgresql", "redis")
+KINDS = (
+    "memory",
+    "sqlite",
+    pytest.param("postgresql", marks=pytest.mark.processes),
+    pytest.param("redis", marks=pytest.mark.processes),
+)
 OpenLog = Callable[[], EventLog]
 THREADS = 8
 

@@ -47,6 +47,7 @@ print(*said)
 """
 
 
+@pytest.mark.processes
 def test_of_all_who_ask_in_one_conversation_at_once_one_wins(database_url: str) -> None:
     """Threads and processes."""
     database = Database(database_url, 2)

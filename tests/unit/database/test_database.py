@@ -22,7 +22,7 @@ from chatapp.database.migrations.upgrade import scripts
 from chatapp.database.schema import metadata
 from chatapp.errors import ConfigError, NotFound, StorageUnavailable
 from chatapp.eventlog.sql import tables as eventlog_tables
-from tests.support.databases import Postgres
+from tests.support.databases import BOTH_DATABASES, Postgres
 from tests.support.gunicorn import ROOT
 
 ROW = {"answer_id": "a", "owner": "o", "started_at": 0, "total_tokens": 0}
@@ -104,7 +104,7 @@ class TestTheSchema:
     def test_the_version_that_is_needed_is_the_last_one(self) -> None:
         assert scripts().get_heads() == [migrations.HEAD]
 
-    @pytest.fixture(params=["sqlite", "postgresql"])
+    @pytest.fixture(params=BOTH_DATABASES)
     def empty_url(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
         if request.param == "sqlite":
             return f"sqlite:///{tmp_path / 'folder' / 'chat.db'}"
@@ -133,6 +133,7 @@ class TestTheSchema:
             with pytest.raises(ConfigError, match="9999"):
                 attempt()
 
+    @pytest.mark.processes
     def test_it_makes_itself_where_that_is_wanted_once_for_all_processes(
         self, empty_url: str
     ) -> None:
@@ -371,6 +372,7 @@ print("ok")
 """
 
 
+@pytest.mark.processes
 def test_under_gevent_the_others_go_on_and_a_fork_begins_anew(database_url: str) -> None:
     """And nothing is printed that is not ours."""
     process = python(UNDER_GEVENT, database_url, stderr=subprocess.STDOUT)

@@ -44,7 +44,7 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.processes)])
 def storage(request: pytest.FixtureRequest) -> str:
     if request.param == "memory":
         return "memory://"

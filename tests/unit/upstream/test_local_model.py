@@ -23,6 +23,7 @@ from chatapp.upstream.local_model import MODEL_ID, LocalModel, LocalModelError, 
 from tests.support.upstream import poll
 
 pytestmark = [
+    pytest.mark.processes,
     pytest.mark.skipif(
         "CI" not in os.environ and not local_model.available(), reason=str(local_model.missing())
     ),

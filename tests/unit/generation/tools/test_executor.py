@@ -214,6 +214,7 @@ print(ended, threading.active_count())
 """
 
 
+@pytest.mark.processes
 def test_under_gevent_what_hangs_is_killed_and_what_spins_is_named() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", UNDER_GEVENT],

@@ -16,6 +16,7 @@ raise SystemExit(pytest.main())
 """
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", ["cancellation", "http", "fast"])
 def test_the_same_tests_pass_in_a_patched_process(name):
     """The child is one thread: whatever blocked it would hang the server in it, and the test."""
