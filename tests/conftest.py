@@ -10,6 +10,7 @@ import pytest
 from chatapp.runtime.background import BackgroundTask
 from tests.support.client import Client
 from tests.support.gunicorn import Gunicorn
+from tests.support.one_chat import OneChat
 from tests.support.shared_server import Site
 from tests.support.upstream import FakeUpstream
 
@@ -39,6 +40,20 @@ def upstream() -> Iterator[FakeUpstream]:
     fake = FakeUpstream()
     yield fake
     fake.close()
+
+
+@pytest.fixture
+def start_chat(upstream: FakeUpstream, tmp_path: Path) -> Iterator[Callable[..., OneChat]]:
+    """Starts a chat in this process in front of the fake upstream; arguments are its settings."""
+    started: list[OneChat] = []
+
+    def start(**options: Any) -> OneChat:
+        started.append(OneChat(tmp_path, upstream, **options))
+        return started[-1]
+
+    yield start
+    for chat in started:
+        chat.close()
 
 
 @pytest.fixture
