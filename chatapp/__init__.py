@@ -50,12 +50,12 @@ def create_app() -> Flask:
         if not request.path.startswith("/api/"):
             return error
         known: dict[int | None, ChatAppError] = {
-            404: NotFound("There is no such address."),
-            405: MethodNotAllowed("This address does not take this method."),
+            404: NotFound("This address does not exist."),
+            405: MethodNotAllowed("This address does not support this method."),
         }
         if error.code and error.code >= 500:
             return error_response(InternalError("Something went wrong on our side. Try again."))
-        fallback = InvalidRequest("This request can't be understood.")
+        fallback = InvalidRequest("The server can't understand this request.")
         response = error_response(known.get(error.code, fallback))
         response.headers.extend(
             (name, value) for name, value in error.get_headers() if name == "Allow"

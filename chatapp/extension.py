@@ -52,7 +52,7 @@ class ChatApp:
     ) -> None:
         if not CHAT_NAME.fullmatch(name):
             raise ConfigError(
-                f"{name!r} can't name a chat. Take lower-case letters, like 'support'."
+                f"{name!r} can't name a chat. Use lower-case letters, like 'support'."
             )
         self.name = name
         self._options = dict(options or {})
@@ -70,7 +70,7 @@ class ChatApp:
         """Mount the chat at `url_prefix`; the options that it runs with."""
         if extension_key(self.name) in app.extensions:
             raise ConfigError(
-                f"This application has a chat {self.name!r} already. Call init_app once, or name "
+                f"This application already has a chat {self.name!r}. Call init_app once, or name "
                 "the second one: ChatApp(name=…)."
             )
         settings = Settings.load(app.config).changed(self._options)

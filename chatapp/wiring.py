@@ -252,6 +252,6 @@ def _unexpected(error: Exception) -> Response | HTTPException:
         return error
     if isinstance(error, ConfigError):
         logger.error("%s", error)
-        return error_response(InternalError("This server is not set up right; its log says why."))
+        return error_response(InternalError("This server is misconfigured. Its log says why."))
     logger.error("a request failed", exc_info=error)
     return error_response(InternalError("Something went wrong on our side. Try again."))

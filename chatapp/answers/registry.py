@@ -18,7 +18,7 @@ from .outcome import Outcome, Status
 
 logger = logging.getLogger(__name__)
 
-INTERRUPTED: Final = "The server went down while this was written. Ask again for a new answer."
+INTERRUPTED: Final = "The server shut down during this answer. Ask again for a new one."
 
 
 class AnswerRegistry:
@@ -56,7 +56,7 @@ class AnswerRegistry:
         with self._lock:
             if len(self._running) >= self._settings.max_running:
                 raise TooManyAnswers(
-                    "As many answers are being written as this server allows; try again in 5 s.",
+                    "This server is writing as many answers as it can. Try again in 5 s.",
                     retry_after=5,
                 )
             log = LiveLog(self._settings.log_max_bytes)

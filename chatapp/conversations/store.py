@@ -94,7 +94,7 @@ class Store:
         if cursor is not None:
             given = CURSOR.fullmatch(cursor)
             if given is None:
-                raise InvalidRequest("This cursor was not given by us.", param="cursor")
+                raise InvalidRequest("Invalid cursor.", param="cursor")
             before = int(given[1]), given[2]
         found = self._database.run(
             lambda c: queries.page_of(c, owner, before, limit + 1, query), read_only=True
@@ -290,7 +290,7 @@ class Store:
         kept: int = connection.scalar(queries.COUNT, {"the_owner": owner}) or 0
         if kept >= self._max_conversations:
             raise InvalidRequest(
-                f"You have {self._max_conversations} conversations; more are not kept. "
+                f"You have {self._max_conversations} conversations, which is the maximum. "
                 "Delete some, then try again."
             )
 

@@ -52,7 +52,7 @@ def open_event_log(url: str, database: Database | None) -> EventLog:
         return SCHEMES[url.partition(":")[0]](url)
     if database is None:
         raise ConfigError(
-            f"The event log can't be kept at {url.partition(':')[0]}://…; use memory://, redis://, "
-            "rediss:// or a database's URL."
+            f"The event log can't be stored at {url.partition(':')[0]}://…. Use memory://, "
+            "redis://, rediss:// or a database's URL."
         )
     return SqlEventLog(database)

@@ -131,7 +131,7 @@ class Seam:
 def interrupted(error: ChatAppError) -> Interrupted:
     """What an answer ends with that could not be continued."""
     return Interrupted(
-        f"This was interrupted, and could not be continued. {error.message}",
+        f"The answer was interrupted and could not be continued. {error.message}",
         retry_after=error.retry_after,
         seen=error.seen,
     )

@@ -103,7 +103,7 @@ class Generator:
         :raises ChatAppError: that can't be done.
         """
         if len(self._tools):
-            raise ChatAppError("An answer with tools is not continued. Ask again.")
+            raise ChatAppError("Answers with tools can't be continued. Ask again.")
         request = self._prepared(answer, prompt)
         text = answer.log.text()
         request.messages, extra = prefilled(request.messages, text, self._settings.prefill)

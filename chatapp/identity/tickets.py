@@ -41,7 +41,9 @@ class Tickets:
         """
         ticket = str(self._serializer.dumps([answer_id, owner]))
         if len(ticket) > MAX_TICKET_CHARS:
-            raise ValueError(f"An owner of {len(owner)} characters does not fit into a ticket.")
+            raise ValueError(
+                f"An owner's name of {len(owner)} characters is too long for a ticket."
+            )
         return ticket
 
     def read(self, ticket: str, answer_id: str) -> str | None:

@@ -50,11 +50,11 @@ def kept_secret(folder: Path) -> str:
         secret = path.read_bytes().strip()
     except OSError as error:
         raise ConfigError(
-            f"The visitor cookie's secret can't be kept in {folder} ({error.strerror}). "
+            f"The visitor cookie's secret can't be stored in {folder} ({error.strerror}). "
             "Set CHATAPP_SECRET, or make the folder writable."
         ) from None
     if len(secret) < SECRET_LEAST_BYTES:
-        raise ConfigError(f"{path} holds no secret. Delete it, and a new one is made.")
+        raise ConfigError(f"{path} contains no secret. Delete it, and a new one is created.")
     return secret.decode("latin-1")
 
 

@@ -77,14 +77,16 @@ class PushChannel:
         """
         if not EVENT_NAME.fullmatch(event) or event in RESERVED:
             raise InvalidRequest(
-                f"{event!r} can't name an event. Take letters, digits, '_', '.', ':' and '-', "
-                f"and none of {', '.join(sorted(RESERVED))}.",
+                f"{event!r} is not a valid event name. Use letters, digits, '_', '.', ':' and '-', "
+                f"but none of {', '.join(sorted(RESERVED))}.",
                 param="event",
             )
         try:
             encoded = msgspec.json.encode(data)
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidRequest(f"The data is no JSON: {error}.", param="data") from None
+            raise InvalidRequest(
+                f"The data can't be sent as JSON: {error}.", param="data"
+            ) from None
         most = self._settings.push_max_bytes
         if len(encoded) > most:
             raise InvalidRequest(

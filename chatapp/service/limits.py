@@ -54,13 +54,13 @@ class Counted(NamedTuple):
 
 QUESTIONS: Final = Counted(
     "",
-    "You have asked as often as is allowed for now.",
-    "More is asked here at the moment than this server allows.",
+    "You have asked too many questions.",
+    "This server is getting too many questions.",
 )
 CONVERSATIONS: Final = Counted(
     "conversations:",
-    "You have made as many conversations as are allowed for now.",
-    "More conversations are made here at the moment than this server allows.",
+    "You have started too many conversations.",
+    "Too many conversations are being started on this server.",
 )
 
 
@@ -118,7 +118,7 @@ class Limits:
         if self._running(owner) >= most:
             answers = f"{most} answers are" if most > 1 else "An answer is"
             raise TooManyRunning(
-                f"{answers} being written for you already. Wait for an end, or stop one.",
+                f"{answers} being written for you already. Wait for one to end, or stop one.",
                 retry_after=5,
             )
 
@@ -131,7 +131,7 @@ class Limits:
         if self._tokens_since(owner, today) >= most:
             wait = (today + timedelta(days=1) - now).total_seconds()
             raise QuotaUsed(
-                f"You have used up what you may ask today. Come back in {_spoken(wait)}.",
+                f"You have used all your tokens for today. Come back in {_spoken(wait)}.",
                 retry_after=math.ceil(wait),
             )
 
@@ -142,8 +142,7 @@ class Rates:
     def __init__(self, settings: Settings, scope: str) -> None:
         if not available:
             raise ConfigError(
-                "CHATAPP_RATE_LIMIT needs a library that is not installed: "
-                "pip install 'chatapp[limits]'."
+                "CHATAPP_RATE_LIMIT needs the package limits: pip install 'chatapp[limits]'."
             )
         self._scope = scope
         self._each = _parsed("CHATAPP_RATE_LIMIT", settings.rate_limit)
@@ -181,8 +180,8 @@ class Rates:
     def _forget_some(self) -> None:
         if isinstance(self._storage, MemoryStorage) and len(self._storage.storage) > MAX_KEYS:
             logger.warning(
-                "rate limits: more than %d owners are counted in memory. All counts begin anew; "
-                "set CHATAPP_RATE_LIMIT_STORAGE to a Redis.",
+                "rate limits: more than %d owners are counted in memory. All counts start again "
+                "at zero; set CHATAPP_RATE_LIMIT_STORAGE to a Redis.",
                 MAX_KEYS,
             )
             self._storage.reset()
@@ -194,7 +193,7 @@ class Rates:
                 return  # Another request has told it.
             self._trusted_from = now + STORAGE_PAUSE
         logger.error(
-            "rate limits: the storage fails, so nobody is limited for %g s: %r",
+            "rate limits: the storage is failing, so nobody is limited for %g s: %r",
             STORAGE_PAUSE,
             error,
         )
@@ -207,7 +206,7 @@ def _parsed(name: str, rates: str | None) -> "list[RateLimitItem]":
         return parse_many(rates)
     except ValueError:
         raise ConfigError(
-            f"{name}={rates!r} is no rate. Write for example 20/minute;200/day."
+            f"{name}={rates!r} is not a rate. Write, for example, 20/minute;200/day."
         ) from None
 
 
@@ -222,10 +221,12 @@ def _storage(url: str) -> "Storage":
         # The error's own text may have the whole address in it.
         raise ConfigError(
             f"CHATAPP_RATE_LIMIT_STORAGE={scheme}:… can't be used ({type(error).__name__}). "
-            "Write memory:// or redis://host:6379, for which redis must be installed."
+            "Write memory:// or redis://host:6379; the latter needs the package redis."
         ) from None
     if not isinstance(storage, Storage):
-        raise ConfigError(f"CHATAPP_RATE_LIMIT_STORAGE={scheme}:… is for asyncio. Leave that out.")
+        raise ConfigError(
+            f"CHATAPP_RATE_LIMIT_STORAGE={scheme}:… is for asyncio. Remove the async+."
+        )
     return storage
 
 

@@ -15,13 +15,15 @@ def exposition(service: Service) -> str:
     ended = [(f'{{status="{status}"}}', count) for status, count in sorted(answers.ended.items())]
     worker = f'{{id="{service.worker_id()}",pid="{os.getpid()}"}}'
     lines = [
-        *_metric("worker", "gauge", "Which worker these are the counters of.", [(worker, 1)]),
+        *_metric("worker", "gauge", "The worker that these counters belong to.", [(worker, 1)]),
         *_metric("answers_running", "gauge", "Answers being written.", [("", answers.running)]),
         *_metric("answers_ended_total", "counter", "Answers that ended, by status.", ended),
         *_metric("readers", "gauge", "Connections that follow an answer.", [("", readers)]),
         *_metric("mirrors", "gauge", "Answers read from others.", [("", len(service.replicas))]),
-        *_metric("journal_answers", "gauge", "Answers being journaled.", [("", replicator.behind)]),
-        *_metric("storage_failing", "gauge", "1: not reached.", [("", int(replicator.failing))]),
+        *_metric(
+            "journal_answers", "gauge", "Answers being replicated.", [("", replicator.behind)]
+        ),
+        *_metric("storage_failing", "gauge", "1: unreachable.", [("", int(replicator.failing))]),
         *_metric("outbox", "gauge", "Writes that wait.", [("", len(service.retry_queue))]),
     ]
     return "\n".join(lines) + "\n"

@@ -26,7 +26,7 @@ from .limits import Limits
 
 JOIN_POLL: Final = 0.05
 """Seconds between looks at an answer that another worker is just beginning."""
-NO_REASON: Final = msgspec.json.encode(InternalError("It never began. Ask again.").details())
+NO_REASON: Final = msgspec.json.encode(InternalError("It never started. Ask again.").details())
 
 
 @dataclass(kw_only=True)
@@ -77,7 +77,7 @@ class Starter:
         :raises ChatAppError: the request can't be met, or the upstream refuses it in time.
         """
         if self.answers.is_draining():
-            raise ShuttingDown("The server is restarting; try again in 1 s.", retry_after=1)
+            raise ShuttingDown("The server is restarting. Try again in 1 s.", retry_after=1)
         model = self._offered(asked.model)
         answer = self.answers.create(owner)
         answer.key, answer.provisional, answer.request = key, True, self._request(asked)
@@ -115,7 +115,7 @@ class Starter:
             raise
         if known.id == answer.id:
             return None
-        self.answers.discard(answer, Conflict("Another request was faster."))
+        self.answers.discard(answer, Conflict("Another request with this key came first."))
         return known
 
     def _settled(self, answer: Answer) -> Answer:
@@ -172,7 +172,7 @@ class Starter:
         offered = self.upstream.models()
         if wanted not in offered:
             raise InvalidRequest(
-                f"This model is not offered here. Choose one of: {', '.join(offered)}.",
+                f"This model is not available. Choose one of: {', '.join(offered)}.",
                 param="model",
             )
         return wanted

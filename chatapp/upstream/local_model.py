@@ -141,7 +141,7 @@ class LocalModel:
             if time.monotonic() > deadline:
                 raise LocalModelError(
                     f"The local model is not ready yet. Try again; {LOG} in the instance folder "
-                    "says what it does."
+                    "says what it is doing."
                 )
             starts += self._start(may_start=starts < STARTS)
             time.sleep(WAIT_POLL)
@@ -161,7 +161,7 @@ class LocalModel:
         finally:
             os.close(serving)
         raise LocalModelError(
-            f"The local model fails to start. {LOG} in the instance folder says why; or set "
+            f"The local model failed to start. {LOG} in the instance folder says why; or set "
             "OPENAI_API_KEY to use another model."
         )
 

@@ -101,7 +101,7 @@ def _granularity() -> Granularity:
         return Granularity(request.args.get("granularity", Granularity.TOKEN))
     except ValueError:
         raise InvalidRequest(
-            f"granularity is one of: {', '.join(Granularity)}.", param="granularity"
+            f"granularity must be one of: {', '.join(Granularity)}.", param="granularity"
         ) from None
 
 

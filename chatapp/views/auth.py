@@ -112,9 +112,9 @@ def _owner(identity: Identity) -> str:
         if user is not None:
             return owners.user(identity.chat, _user_id(user))
         if identity.log_in() is not None or identity.settings.login_required:
-            raise NotSignedIn("Sign in to go on.")
+            raise NotSignedIn("Sign in to continue.")
     elif identity.settings.login_required:
-        raise NotSignedIn("Sign in to go on.")
+        raise NotSignedIn("Sign in to continue.")
     visitors = identity.visitors()
     known = visitors.read(request.cookies.get(cookie_name(identity.chat), ""))
     if known is None:
@@ -127,15 +127,15 @@ def _user_id(user: object) -> str:
     # Not any object: the text of one often differs from request to request. And False is nobody.
     if isinstance(user, bool) or not isinstance(user, str | int | UUID):
         raise ConfigError(
-            f"The log-in returned a {type(user).__name__}. Return the user's id, a text or a "
-            "number, or None for who has not signed in."
+            f"The log-in returned a {type(user).__name__}. Return the user's id (a string or a "
+            "number), or None if nobody has signed in."
         )
     name = str(user)
     if not 0 < len(name) <= owners.MAX_ID_CHARS or not _kept_as_it_is(name):
         raise ConfigError(
-            "The log-in returned an id that can't be kept. One has 1 to "
-            f"{owners.MAX_ID_CHARS} whole characters, none of them NUL, and does not begin with "
-            f"{owners.VISITOR!r}."
+            "The log-in returned an invalid id. An id has 1 to "
+            f"{owners.MAX_ID_CHARS} characters, no NUL or unpaired surrogate, and does not start "
+            f"with {owners.VISITOR!r}."
         )
     return name
 
@@ -174,8 +174,8 @@ class _Once:
 def _warn_of_threads() -> None:
     if not cooperative():
         logger.warning(
-            "This server keeps a thread for each open stream, so it can serve only as many readers "
-            "as it has threads. For more, run it by: gunicorn -k gevent"
+            "This server uses one thread per open stream, so it can serve only as many readers "
+            "as it has threads. For more, run it with: gunicorn -k gevent"
         )
 
 
@@ -191,7 +191,7 @@ def _refuse_other_sites(settings: Settings) -> None:
     # A browser that is older than this header says at least the origin.
     elsewhere = site is None and origin and _host_of(origin) != request.host
     if site in ("cross-site", "same-site") or elsewhere:
-        raise CrossSite("This request comes from another site, which is not allowed to make it.")
+        raise CrossSite("This request comes from another site, which is not allowed.")
 
 
 def _host_of(origin: str) -> str | None:

@@ -90,7 +90,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
 def _check_id(name: str, value: Any) -> None:
     if not isinstance(value, str) or not ID.fullmatch(value):
-        raise InvalidRequest(f"{name} is not an id.", param=name)
+        raise InvalidRequest(f"{name} is not a valid id.", param=name)
 
 
 def _settings(given: Any, settings: Settings) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _limit() -> int:
     given = request.args.get("limit", str(PAGE_DEFAULT))
     known = given.isascii() and given.isdecimal() and len(given) < 9
     if not known or not 1 <= int(given) <= MAX_PAGE_SIZE:
-        raise InvalidRequest(f"limit is a number from 1 to {MAX_PAGE_SIZE}.", param="limit")
+        raise InvalidRequest(f"limit must be a number from 1 to {MAX_PAGE_SIZE}.", param="limit")
     return int(given)
 
 

@@ -63,7 +63,7 @@ def _receive(settings: Settings) -> None:
     except Exception as error:
         # Each server has errors of its own for chunks that are none, or that break off.
         logger.warning("a request's body could not be read: %r", error)
-        raise InvalidRequest("The request's body is not sent as HTTP has it.") from None
+        raise InvalidRequest("The request's body is not valid HTTP.") from None
 
 
 def idempotency_key() -> str | None:
@@ -71,7 +71,7 @@ def idempotency_key() -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         raise InvalidRequest(
-            "An Idempotency-Key has 1 to 200 visible ASCII characters.", param="Idempotency-Key"
+            "An Idempotency-Key must be 1 to 200 visible ASCII characters.", param="Idempotency-Key"
         )
     return key
 
@@ -86,7 +86,7 @@ def chat_request(body: dict[str, Any], settings: Settings) -> ChatRequest:
     given = [n for n in ("message", "messages") if getattr(parsed, n) is not None]
     if parsed.regenerate is not None and not given:
         if parsed.conversation_id is not None or parsed.edit is not None:
-            raise InvalidRequest("regenerate names the answer: send it alone.", param="regenerate")
+            raise InvalidRequest("Send regenerate without conversation_id.", param="regenerate")
         return parsed
     if len(given) != 1 or parsed.regenerate is not None:
         raise InvalidRequest(
@@ -95,11 +95,9 @@ def chat_request(body: dict[str, Any], settings: Settings) -> ChatRequest:
             param="message",
         )
     if parsed.messages is not None and (parsed.conversation_id or parsed.edit):
-        raise InvalidRequest(
-            "A whole history belongs to no conversation: send messages alone.", param="messages"
-        )
+        raise InvalidRequest("Send messages without conversation_id and edit.", param="messages")
     if parsed.edit is not None and parsed.conversation_id is None:
-        raise InvalidRequest("Editing needs the conversation_id.", param="conversation_id")
+        raise InvalidRequest("edit needs a conversation_id.", param="conversation_id")
     return parsed
 
 
@@ -108,13 +106,13 @@ def refuse_unknown(body: dict[str, Any], known: Any) -> None:
     for name in body:
         if name not in known:
             shown = name[:64].encode("ascii", "backslashreplace").decode()
-            raise UnknownField(f"There is no field {shown!r}.", param=shown)
+            raise UnknownField(f"Unknown field {shown!r}.", param=shown)
 
 
 def text_field(name: str, value: Any, most: int) -> str:
     """A text that is not blank and has at most `most` characters."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidRequest(f"{name} must be a text that is not blank.", param=name)
+        raise InvalidRequest(f"{name} must be a non-blank string.", param=name)
     _check_text(name, value, most)
     return value
 
@@ -125,7 +123,7 @@ def _check_text(name: str, value: str, most: int) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InvalidRequest(f"{name} holds half a character.", param=name) from None
+        raise InvalidRequest(f"{name} contains an unpaired surrogate.", param=name) from None
 
 
 def _message(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
@@ -134,7 +132,7 @@ def _message(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> 
 
 def _messages(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
     if not isinstance(value, list) or not value:
-        raise InvalidRequest("messages must be a list of at least one message.", param=name)
+        raise InvalidRequest("messages must be a non-empty list.", param=name)
     if len(value) > settings.history_max_messages:
         raise InvalidRequest(
             f"There are {len(value)} messages; {settings.history_max_messages} are allowed.",
@@ -149,7 +147,7 @@ def _check_message(place: str, message: Any, settings: Settings) -> None:
     role = message.get("role") if isinstance(message, dict) else None
     if not isinstance(role, str) or role not in ROLES:
         roles = ", ".join(sorted(ROLES))
-        raise InvalidRequest(f"{place} must have a role out of {roles}.", param="messages")
+        raise InvalidRequest(f"{place} must have one of these roles: {roles}.", param="messages")
     for name in message:
         if name not in MESSAGE_FIELDS:
             raise UnknownField(f"{place} has an unknown field.", param="messages")
@@ -157,14 +155,14 @@ def _check_message(place: str, message: Any, settings: Settings) -> None:
     if isinstance(content, str):
         _check_text("messages", content, settings.message_max_chars)
     elif not (isinstance(content, list) or (content is None and "tool_calls" in message)):
-        raise InvalidRequest(f"{place} must have a content.", param="messages")
+        raise InvalidRequest(f"{place} must have content.", param="messages")
     if _nested_too_deep(message):
         raise InvalidRequest(f"{place} is nested deeper than {MAX_NESTING}.", param="messages")
     try:
         json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
         raise InvalidRequest(
-            f"{place} holds half a character or what is no number.", param="messages"
+            f"{place} contains an unpaired surrogate or an invalid number.", param="messages"
         ) from None
 
 
@@ -179,7 +177,7 @@ def _nested_too_deep(value: Any) -> bool:
 
 def _id(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
     if not isinstance(value, str) or not ID.fullmatch(value):
-        raise InvalidRequest(f"{name} is not an id.", param=name)
+        raise InvalidRequest(f"{name} is not a valid id.", param=name)
     setattr(parsed, name, value)
 
 

@@ -106,7 +106,7 @@ def test_conversations_are_searched(visits: Visits, site: Site) -> None:
     expect(rows(page)).to_have_count(1)
     expect(rows(page)).to_contain_text("Wombats")
     hook(page, "search").fill("zebras")
-    expect(hook(page, "list")).to_have_text("Nothing found.")
+    expect(hook(page, "list")).to_have_text("No results.")
     hook(page, "search").fill("")
     expect(rows(page)).to_have_count(2)
 

@@ -20,7 +20,7 @@ from tests.support.pages import (
 from tests.support.shared_server import Site
 from tests.support.upstream import FakeUpstream, speak
 
-LOST = "Connection lost, trying again…"
+LOST = "Connection lost. Reconnecting…"
 
 
 def test_a_reload_in_mid_answer_finds_the_running_answer(

@@ -242,7 +242,7 @@ def test_model_and_options_belong_to_the_conversation(visits: Visits, site: Site
     page = visits.open(site.url)
     hook(page, "models").select_option("other-model")
     options(page)
-    page.get_by_label("Instructions to the model").fill("Answer like a pirate.")
+    page.get_by_label("Instructions for the model").fill("Answer like a pirate.")
     page.get_by_label("Temperature").fill("0.2")
     visits.picture(page, "options")
     page.get_by_role("button", name="Save").click()

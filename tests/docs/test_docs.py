@@ -1,6 +1,5 @@
 """The documentation is true: its code runs, its links lead somewhere, its tables are complete."""
 
-import ast
 import contextlib
 import importlib.util
 import os
@@ -20,6 +19,7 @@ from chatapp import create_app
 from chatapp.answers.events import EventType
 from chatapp.answers.outcome import TRANSITIONS
 from chatapp.errors import CODES
+from tests.architecture.test_layout import IMPORTS
 from tests.support.browser import Relay, chromium
 from tests.support.client import Client, joined
 from tests.support.gunicorn import ROOT, Gunicorn
@@ -28,10 +28,10 @@ from tests.support.upstream import Call, FakeUpstream, by_hand, poll
 Serve = Callable[..., Gunicorn]
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "chatapp"
-LAYERS = ("eventlog", "migrations", "transport")
-"""Folders whose modules count as one."""
+DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-PAGES = [*READMES, ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [*READMES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES += DECISIONS
 PAGES += sorted(ROOT.glob("examples/*/README.md"))
 DELTAS = [f"Piece {number} 第{number}句。 " for number in range(30)]
 TEXT = "".join(DELTAS)
@@ -141,38 +141,26 @@ def test_the_table_of_routes_is_the_applications() -> None:
     assert documented == served
 
 
-def imports_of_modules() -> dict[str, set[str]]:
-    """What each module of the package imports from it."""
-    found: dict[str, set[str]] = {}
-    for file in sorted(PACKAGE.rglob("*.py")):
-        place = file.relative_to(PACKAGE).with_suffix("").parts
-        if place == ("views", "__init__"):
-            continue
-        name = f"{place[0]}/" if place[0] in LAYERS else "/".join(place)
-        imported = found.setdefault(name, set())
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                imported |= targets(place[: len(place) - node.level], node)
-        imported -= {name, name.rstrip("/")}
-    return found
-
-
-def targets(package: tuple[str, ...], node: ast.ImportFrom) -> set[str]:
-    """The modules that a relative import within `package` names."""
-    path = (*package, *(node.module or "").split(".")) if node.module else package
-    if path and path[0] in LAYERS:
-        return {path[0]}
-    if path and path != ("views",):
-        return {"/".join(path)}
-    return {"/".join((*path, each.name)) for each in node.names}
-
-
-def test_the_table_of_modules_has_each_with_what_it_imports() -> None:
+def test_the_table_of_packages_has_each_with_what_it_imports() -> None:
     documented = {
-        name.strip("`"): set() if imports == "–" else set(imports.split(", "))
-        for name, _, imports in rows(DOCS / "design.md", "| module | job | imports |")
+        name.strip("`"): [] if imports == "–" else imports.split(", ")
+        for name, _, imports in rows(DOCS / "design.md", "| package | job | imports |")
     }
-    assert documented == imports_of_modules()
+    assert documented == {package: allowed.split() for package, allowed in IMPORTS.items()}
+
+
+def test_each_where_is_names_a_file() -> None:
+    answers = re.findall(r"^\* Where .*\? `(.+)`$", prose(DOCS / "design.md"), re.M)
+    assert len(answers) >= 12
+    assert [path for path in answers if not (PACKAGE / path).is_file()] == []
+
+
+def test_the_index_of_decisions_has_each() -> None:
+    indexed = [
+        re.findall(r"\]\((.+)\)", title)[0]
+        for title, _ in rows(DOCS / "design.md", "| decision | in short |")
+    ]
+    assert indexed == [f"decisions/{file.name}" for file in DECISIONS]
 
 
 def test_the_table_of_the_pages_modules_has_each() -> None:

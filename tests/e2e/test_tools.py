@@ -203,7 +203,7 @@ def test_what_goes_wrong_is_told_to_the_model_and_the_answer_goes_on(site: Serve
     assert errors["slow"] == "The tool did not answer within 0.3 s."
     assert errors["large"].startswith("The result is too large: 11 bytes")
     assert errors["sorry"] == "There is none."
-    assert errors["right"].startswith("The arguments do not fit:")
+    assert errors["right"].startswith("Invalid arguments:")
     assert errors["unheard"].startswith("There is no tool of this name.")
     assert joined(events).strip() == "The end."
     content = {

@@ -76,7 +76,7 @@ class TestLogIn:
         mounted(app, upstream.url).owner(lambda: user)
         response = post(app.test_client())
         assert refused(response) == (500, "internal")
-        assert b"not set up right" in response.data
+        assert b"misconfigured" in response.data
         assert "The log-in returned" in caplog.text
         assert upstream.calls == []
 
@@ -304,7 +304,7 @@ class TestLimits:
     def test_a_rate_that_is_none_is_told_at_the_start(
         self, make_host: MakeHost, upstream: FakeUpstream
     ) -> None:
-        with pytest.raises(ConfigError, match="CHATAPP_RATE_LIMIT='often' is no rate"):
+        with pytest.raises(ConfigError, match="CHATAPP_RATE_LIMIT='often' is not a rate"):
             mounted(make_host(), upstream.url, rate_limit="often")
 
 

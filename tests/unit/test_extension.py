@@ -223,7 +223,7 @@ class TestNames:
     ) -> None:
         app = make_host()
         chat = mounted(app, upstream.url)
-        with pytest.raises(ConfigError, match=r"has a chat 'chatapp' already.*name=") as told:
+        with pytest.raises(ConfigError, match=r"already has a chat 'chatapp'.*name=") as told:
             mounted(app, upstream.url, "/second")
         assert told.value.code == "config"
         with pytest.raises(ConfigError, match="already"):

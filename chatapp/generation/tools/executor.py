@@ -127,7 +127,7 @@ class ToolRun:
         """
         try:
             for index, call in enumerate(self._calls[MAX_CALLS:], MAX_CALLS):
-                too_many = f"There are too many calls at once; {MAX_CALLS} are allowed."
+                too_many = f"Too many calls at the same time; {MAX_CALLS} are allowed."
                 self._take(index, failed(call, too_many), on_result)
             while self._waiting or self._running:
                 while self._waiting and len(self._running) < MAX_PARALLEL_CALLS:

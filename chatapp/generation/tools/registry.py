@@ -92,7 +92,7 @@ class Tools:
             raise ConfigError(f"tool {signature.name!r}: timeout and max_bytes must be above 0.")
         if signature.name in self._tools:
             raise ConfigError(
-                f"There is a tool {signature.name!r} already. Register this one with name=…"
+                f"There is already a tool {signature.name!r}. Register this one with name=…"
             )
         self._tools[signature.name] = Tool(function, signature, timeout, max_bytes)
 
@@ -121,9 +121,9 @@ class Tools:
         """Why a call of this tool can't run."""
         if name not in self._tools:
             names = ", ".join(self._tools) or "none"
-            return f"There is no tool of this name. There are: {names}."
+            return f"There is no tool of this name. Available tools: {names}."
         if self._hanging[name] >= MAX_HANGING_THREADS:
-            return "This tool does not answer at the moment. Go on without it."
+            return "This tool is not responding at the moment. Continue without it."
         return None
 
     def timeout(self, name: str) -> float:
@@ -136,7 +136,7 @@ class Tools:
         try:
             arguments = tool.signature.check(arguments_of(call))
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            return failed(call, f"The arguments do not fit: {error}.")
+            return failed(call, f"Invalid arguments: {error}.")
         if tool.signature.context_name:
             arguments[tool.signature.context_name] = context
         try:

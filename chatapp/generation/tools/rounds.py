@@ -24,7 +24,7 @@ ID: Final = re.compile(r"[\x21-\x7e]{1,128}", re.ASCII)
 NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)
 MAX_NAME_CHARS: Final = 64
 PARAGRAPH: Final = "\n\n"
-STOPPED: Final = "The answer was stopped before its end."
+STOPPED: Final = "The answer was stopped before it was complete."
 
 Write = Callable[[Deltas], bool]
 WriteEvent = Callable[[EventType, dict[str, Any]], None]
@@ -169,7 +169,7 @@ class ToolRounds:
     def _after_tools(self, stream: Round) -> Round:
         """Run what the round calls, and open the next."""
         if self._rounds_left < 0:
-            raise ToolRoundsUsed("The model did not come to an answer. Ask again, or ask for less.")
+            raise ToolRoundsUsed("The model kept calling tools. Ask again, or ask for less.")
         calls = [self._call(wanted) for wanted in stream.tool_calls]
         self._settle(stream)
         said = self._written.end_round()

@@ -41,7 +41,7 @@ class Signature:
         if not NAME.fullmatch(self.name):
             raise self._refuse("needs a name of up to 64 letters, digits, _ and -: pass name=…")
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise self._refuse("is async. Make it a plain function; tools run beside each other.")
+            raise self._refuse("is async. Make it a plain function; tools run concurrently anyway.")
         if inspect.isgeneratorfunction(function):
             raise self._refuse("is a generator. Return the whole result.")
         doc = inspect.getdoc(function) or ""
@@ -55,7 +55,7 @@ class Signature:
         if parameters and hints.get(parameters[0].name) is context:
             self.context_name = parameters.pop(0).name
         if any(hints.get(each.name) is context for each in parameters):
-            raise self._refuse(f"gets its {context.__name__} in another place than the first.")
+            raise self._refuse(f"must take its {context.__name__} as the first parameter.")
         self._arguments = self._struct(parameters, hints)
         self.parameters = self._schema(parameter_texts(doc))
 
@@ -95,11 +95,11 @@ class Signature:
         for each in parameters:
             if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD, each.POSITIONAL_ONLY):
                 raise self._refuse(
-                    f"takes {each}, which has no name for a model. Give each parameter a name."
+                    f"takes {each}, which a model can't name. Give each parameter a name."
                 )
             if each.name not in hints:
                 raise self._refuse(
-                    f"does not say of which type {each.name} is. Write {each.name}: str, say."
+                    f"has no type for {each.name}. Write {each.name}: str, for example."
                 )
             fields.append((each.name, hints[each.name], *_default(each)))
         try:
@@ -117,7 +117,7 @@ class Signature:
         except TypeError as error:
             problem = str(error).splitlines()[0]
             raise self._refuse(
-                f"has a parameter that JSON can't say: {problem}. Use str, int, float, bool, "
+                f"has a parameter that JSON can't express: {problem}. Use str, int, float, bool, "
                 "list, dict, Literal, Enum, dates, dataclasses or msgspec.Struct."
             ) from None
         schema: dict[str, Any] = components.pop(refs[0]["$ref"].rpartition("/")[2])

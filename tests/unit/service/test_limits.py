@@ -114,12 +114,12 @@ class TestRates:
         limits = world.limits(scope, rate_limit_storage=storage, **options)
         limits.check_conversation("ann")
         limits.check_conversation("ann")
-        with pytest.raises(RateLimited, match="as many conversations") as raised:
+        with pytest.raises(RateLimited, match="too many conversations") as raised:
             limits.check_conversation("ann")
         assert raised.value.retry_after is not None
         assert 0 < raised.value.retry_after <= 3600
         limits.check_conversation("bob")
-        with pytest.raises(RateLimited, match="More conversations"):
+        with pytest.raises(RateLimited, match="Too many conversations"):
             limits.check_conversation("cai")
         assert [admitted(limits, owner) for owner in ("ann", "bob")] == [2, 1]
 
@@ -171,7 +171,7 @@ class TestRates:
         rates = limits._rates
         assert rates is not None
         assert len(rates._storage.storage) <= 101  # type: ignore[attr-defined]
-        assert "All counts begin anew" in caplog.text
+        assert "All counts start again at zero" in caplog.text
 
 
 class TestStorageTrouble:

@@ -235,10 +235,10 @@ async def waits(x: int) -> int:
     ("function", "says"),
     [
         (no_docstring, "has no docstring"),
-        (no_type, "of which type x is. Write x: str"),
+        (no_type, "has no type for x. Write x: str"),
         (unknown_type, "'Decimal' is not defined.*TYPE_CHECKING"),
-        (foreign_type, "JSON can't say.*Use str"),
-        (context_last, "another place than the first"),
+        (foreign_type, "JSON can't express.*Use str"),
+        (context_last, "as the first parameter"),
         (many, r"takes \*x"),
         (named, r"takes \*\*x"),
         (positional, "takes x"),
@@ -297,17 +297,17 @@ class TestFaults:
             ('{"x": 1, "z": 1}', "unknown field `z`"),
             ("[1]", "Expected `object`"),
             ("{", "truncated"),
-            ('{"x": "\\ud800"}', "do not fit"),
-            ("[" * 100_000, "do not fit"),
+            ('{"x": "\\ud800"}', "Invalid arguments"),
+            ("[" * 100_000, "Invalid arguments"),
             ('{"x": 1, "' + "z" * 5000 + '": 1}', "unknown field"),
-            ("\ud800", "do not fit"),
+            ("\ud800", "Invalid arguments"),
         ],
     )
     def test_arguments_that_do_not_fit(self, tools: Tools, arguments: str, says: str) -> None:
         tools.register(add)
         result = one(tools, "add", arguments)
         assert result.error is not None
-        assert result.error.startswith("The arguments do not fit: ")
+        assert result.error.startswith("Invalid arguments: ")
         assert says in result.error
         assert len(result.error) <= 1000
 
@@ -319,9 +319,9 @@ class TestFaults:
         assert one(tools, "add", arguments).error is not None or not arguments.strip()
 
     def test_a_tool_that_does_not_exist(self, tools: Tools) -> None:
-        assert "There are: none." in str(one(tools, "multiply").error)
+        assert "Available tools: none." in str(one(tools, "multiply").error)
         tools.register(add)
-        assert "There are: add." in str(one(tools, "multiply").error)
+        assert "Available tools: add." in str(one(tools, "multiply").error)
 
     def test_the_models_mistakes_are_not_called_faults_of_the_tool(
         self, tools: Tools, caplog: pytest.LogCaptureFixture

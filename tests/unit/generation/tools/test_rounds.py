@@ -242,7 +242,7 @@ def test_what_goes_wrong_with_a_tool_is_told_to_model_and_reader(tools: Tools) -
     talk = Talk(FakeRound(calls=calls), FakeRound("Sorry."), tools=tools).play()
     errors = {each["id"]: each["error"] for each in talk.tool_events if "error" in each}
     assert errors["1"] == "The tool failed."
-    assert errors["2"].startswith("The arguments do not fit")
+    assert errors["2"].startswith("Invalid arguments")
     assert errors["3"].startswith("There is no tool of this name")
     messages = talk.asked[1][0]
     assert [each["content"] for each in messages[2:]] == [f"Error: {errors[n]}" for n in "123"]
