@@ -14,7 +14,7 @@ from chatapp.upstream.transport import Cancellation
 from tests.support import upstream_client
 from tests.support.dialects import Dialect, dialects
 from tests.support.event_loop import until
-from tests.support.upstream import FakeUpstream
+from tests.support.upstream import FakeUpstream, speak
 from tests.support.upstream_client import HISTORY, Connect
 
 connect = upstream_client.connect
@@ -51,11 +51,13 @@ def told(stream: CompletionStream, heard: Heard) -> dict[str, Any]:
         "reasoning": by_kind[EventType.REASONING],
         "usage": stream.usage("")[0],
         "tool_calls": [call_told(call) for call in stream.tool_calls],
+        "sent_back": stream.sent_back,
     } | ({"code": fault.code} if fault else {"finish_reason": stream.finish_reason})
 
 
 def call_told(call: Any) -> dict[str, Any]:
-    return {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
+    what = {"id": call.id, "name": call.function.name, "arguments": call.function.arguments}
+    return {key: value for key, value in (what | {"extra": call.extra}).items() if value}
 
 
 @pytest.mark.parametrize("dialect", dialects("streams"), ids=str)
@@ -90,3 +92,14 @@ def test_a_quirk_says_where_it_was_reported(dialect: Dialect) -> None:
     assert re.fullmatch(r"([\w.-]+/[\w.-]+#[0-9]+)?", dialect.report)
     ends = {"code", "finish_reason"} & dialect.answer.keys()
     assert len(ends) == 1
+
+
+def test_an_answer_that_goes_on_is_not_taken_for_reasoning(
+    connect: Connect, upstream: FakeUpstream
+) -> None:
+    """Even where the model's template opens it: its words stand behind that."""
+    upstream.script = speak("more.")
+    begun = [*HISTORY, {"role": "assistant", "content": "Once "}]
+    stream = connect(think_tags="opened").open("m", begun, {}, Cancellation())
+    assert read_plainly(stream) == ([(EventType.TEXT, "more.")], None)
+    stream.close()
