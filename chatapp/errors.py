@@ -286,6 +286,13 @@ class UpstreamInvalid(ChatAppError):
     status = 502
 
 
+class UpstreamEmpty(ChatAppError):
+    """The upstream ended an answer in order, and nothing was in it."""
+
+    code = "upstream_empty"
+    status = 502
+
+
 class ToolRoundsUsed(ChatAppError):
     """The model called tools although it was asked to answer without."""
 

@@ -54,6 +54,13 @@ class Settings:
         "What carries the upstream's bytes: `fast` is ours, `stock` the HTTP library's own.",
         choices=("fast", "stock"),
     )
+    think_tags: str = option(
+        "auto",
+        "Reasoning that a model writes into its text: `auto` takes `<think>…</think>`, or tags "
+        "like these, at an answer's beginning for it; `opened` does so from the first word, for a "
+        "model whose template has written `<think>` itself; `off` leaves it text.",
+        choices=("auto", "opened", "off"),
+    )
     upstream_connect_timeout: float = option(5.0, "Seconds to reach the upstream.", minimum=0.001)
     upstream_timeout: float = option(
         300.0,

@@ -20,6 +20,7 @@ from .events import DELTAS, Event, EventType, event_data, start_event
 from .live_log import LiveLog
 from .outcome import ID_LENGTH, TRANSITIONS, Outcome, Status, Transcript
 from .text.granularity import Splitter
+from .text.think_tags import split_at_lone_end
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +186,16 @@ class Answer:
                 splitter.split(text)
                 self._chars += len(text)
         self.status = Status.PENDING
+
+    def tell_reasoning_apart(self) -> None:
+        """Take for reasoning what comes before `</think>` where nothing has opened it.
+
+        Only then is it known to be some; the readers get a snapshot.
+        """
+        if parts := split_at_lone_end(self.log.text()):
+            before, text = parts
+            reasoning = "\n\n".join(filter(None, (self.log.text(EventType.REASONING), before)))
+            self.log.restart(Transcript(self.log.last + 1, text, reasoning))
 
     def wake_readers(self) -> None:
         """Wake everybody who waits for news of this answer."""

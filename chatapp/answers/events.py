@@ -4,6 +4,7 @@ PROTOCOL.md, "The event stream", is the standard. An event's data is JSON text i
 once, when the event is made; every log and every reader passes these bytes on.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -55,18 +56,26 @@ class Delta(msgspec.Struct, gc=False):
 
 
 _decode_delta = msgspec.json.Decoder(Delta).decode
-encode_text = msgspec.json.Encoder().encode
-"""A string as JSON in UTF-8. msgspec writes no raw line break, so the result is one SSE line."""
+encode_json = msgspec.json.Encoder().encode
+"""Anything as JSON in UTF-8, without a raw line break as SSE has it; `one_line` does the rest."""
+_BREAKS: Final = re.compile(rb"\xe2\x80[\xa8\xa9]|\xc2\x85")
+
+
+def one_line(data: bytes) -> bytes:
+    """The same JSON with U+2028, U+2029 and U+0085 escaped: clients in Python end lines there."""
+    if data.isascii():
+        return data
+    return _BREAKS.sub(lambda found: b"\\u%04x" % ord(found[0].decode()), data)
 
 
 def delta_data(text: str) -> bytes:
     """The data of a piece."""
-    return b'{"text":%b}' % encode_text(text)
+    return b'{"text":%b}' % one_line(encode_json(text))
 
 
 def event_data(fields: Mapping[str, Any]) -> bytes:
     """The data of any event, as JSON."""
-    return msgspec.json.encode(fields)
+    return one_line(encode_json(fields))
 
 
 def start_event(

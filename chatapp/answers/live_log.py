@@ -8,7 +8,7 @@ import time
 from array import array
 from typing import Final, NamedTuple
 
-from .events import TERMINAL, Event, EventType, encode_text
+from .events import TERMINAL, Event, EventType, encode_json, one_line
 from .outcome import Transcript
 from .sse import DELTA_FORMATS, decode_frame, encode
 
@@ -72,7 +72,10 @@ class LiveLog:
         """Add a piece of text or reasoning."""
         first, wire, ends = self._kept
         number = first + len(ends)
-        frame = DELTA_FORMATS[kind] % (number, encode_text(text))
+        data = encode_json(text)
+        if not text.isascii() and text.splitlines() != [text]:
+            data = one_line(data)
+        frame = DELTA_FORMATS[kind] % (number, data)
         wire += frame
         size = len(wire)
         ends.append(size)
@@ -86,8 +89,12 @@ class LiveLog:
             self._trim()
 
     def restart(self, transcript: Transcript) -> None:
-        """Go on after a transcript's event, with what was written up to there but not how."""
+        """Go on after a transcript's event, with what was written up to there but not how.
+
+        Whoever has read less gets a snapshot.
+        """
         number = transcript.number
+        self._complete = -1  # A transcript is taken when all is there.
         self._text = bytearray(transcript.text, "utf-8")
         self._reasoning = bytearray(transcript.reasoning, "utf-8")
         self._kept = _Kept(number + 1, bytearray(), array("Q"))

@@ -232,6 +232,8 @@ class AnswerRegistry:
             outcome.error.__traceback__ = outcome.error.__context__ = None
         if status is Status.STOPPED:
             outcome = replace(outcome, finish_reason="stopped")
+        if self._settings.think_tags != "off":
+            answer.tell_reasoning_apart()
         answer.write_end(outcome, self._save)
         if answer.running:
             return False  # Another worker ends it.

@@ -4,7 +4,6 @@ Every message names the one that it follows, and asking again or editing adds a 
 shown and sent upstream is the path from the root to the active leaf.
 """
 
-import itertools
 import re
 import secrets
 from dataclasses import dataclass, field
@@ -13,13 +12,12 @@ from typing import Any, Final
 
 from ..answers.outcome import Outcome, Status, Transcript
 from ..errors import Conflict, NotFound
+from .titles import title_of
 
 ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 """What the id of a conversation, a message or an answer looks like."""
-MAX_TITLE_CHARS: Final = 80
 QUESTION_SAYS_LITTLE: Final = 15
 """Characters below which a question alone is no good title."""
-SENTENCE: Final = re.compile(r"[^.!?。！？\n]*[.!?。！？]?")
 
 
 def now() -> datetime:
@@ -143,8 +141,8 @@ class Conversation:
         question = self._add(secrets.token_urlsafe(12), parent, "user")
         question.content = content
         if self.title is None:
-            self.title = title_of(content.text)
-            self.draft_title = len(self.title) < QUESTION_SAYS_LITTLE
+            self.title = title_of(content.text) or None
+            self.draft_title = len(self.title or "") < QUESTION_SAYS_LITTLE
         return question, self._add_answer(answer_id, question.id, model, before)
 
     def ask_again(self, regenerate: str, answer_id: str, model: str | None) -> Message:
@@ -190,17 +188,3 @@ class Conversation:
         self.leaf = message_id
         self.updated_at = message.created_at
         return message
-
-
-def title_of(text: str) -> str:
-    """A conversation's title: the beginning of its first question, on one line."""
-    line = " ".join(itertools.islice(text.split(), MAX_TITLE_CHARS))
-    return line if len(line) <= MAX_TITLE_CHARS else line[: MAX_TITLE_CHARS - 1] + "…"
-
-
-def title_of_exchange(question: str, answer: str) -> str:
-    """The title after the first answer: the question, and the answer's first sentence."""
-    plain = answer[: 20 * MAX_TITLE_CHARS].lstrip("#>*-_` \t\r\n")
-    found = SENTENCE.match(plain)
-    sentence = " ".join(found[0].replace("*", "").replace("`", "").split()) if found else ""
-    return title_of(f"{question} – {sentence}") if sentence else question

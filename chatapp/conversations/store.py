@@ -15,9 +15,10 @@ from ..database.schema import micros
 from ..errors import InvalidRequest, NotFound
 from . import queries, transactions
 from .ledger import Closed, Ledger
-from .model import ID, MAX_TITLE_CHARS, Content, Conversation, Message, title_of
+from .model import ID, Content, Conversation, Message
+from .titles import MAX_TITLE_CHARS
 
-__all__ = ["ID", "MAX_TITLE_CHARS", "Content", "Conversation", "Message", "Store", "title_of"]
+__all__ = ["ID", "MAX_TITLE_CHARS", "Content", "Conversation", "Message", "Store"]
 
 CURSOR: Final = re.compile(rf"([0-9]{{1,18}})\.({ID.pattern})", re.ASCII)
 

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from ..answers.outcome import RUNNING, Outcome, Status
 from . import queries
 from .ledger import Closed, Ledger, opened
-from .model import Content, Conversation, Message, title_of_exchange
+from .model import Content, Conversation, Message
+from .titles import title_of_exchange
 
 
 def enter(connection: sa.Connection, found: Conversation, *new: Message) -> None:
@@ -49,11 +50,11 @@ def update(
     title = None
     if freed and freed.draft_title and there and fields["status"] == Status.DONE:
         title = title_of_exchange(freed.title, fields.get("content", Content()).text)
-        saved = {"the_id": freed.id, "title": queries.clean(title), "draft_title": False}
+        saved = {"the_id": freed.id, "title": queries.clean(title) or None, "draft_title": False}
         connection.execute(queries.CHANGE, saved)
     if ends:
         outcome = fields.get("outcome", Outcome())
         ledger.close_call(
             connection, Closed(answer_id, fields["status"], outcome, fields.get("model"))
         )
-    return title if freed and title != freed.title else None
+    return title if title and freed and title != freed.title else None

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..answers.answer import Deltas, Stream
 from ..answers.events import EventType
-from ..errors import ChatAppError, Interrupted
+from ..errors import ChatAppError, Interrupted, UpstreamEmpty
 
 STYLES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "plain": ({}, {}),
@@ -42,6 +42,7 @@ class Continuation:
     def __init__(self, stream: Stream, text: str) -> None:
         self._stream = stream
         self._seam = Seam(text)
+        self._begun = bool(text)
 
     @property
     def finish_reason(self) -> str | None:
@@ -67,7 +68,8 @@ class Continuation:
         def finish(fault: Exception | None) -> None:
             if (rest := self._seam.rest()) and not full:
                 write(((EventType.TEXT, rest),))
-            ended(fault)
+            # Nothing more was to be said.
+            ended(None if self._begun and isinstance(fault, UpstreamEmpty) else fault)
 
         self._stream.copy(join, finish)
 

@@ -12,9 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from ..answers import sse
+from ..answers.events import encode_json, one_line
 from ..errors import InvalidRequest, StorageUnavailable
 from ..eventlog import EventLog, PendingMessage
 from ..identity.owners import everyone
@@ -82,7 +81,7 @@ class PushChannel:
                 param="event",
             )
         try:
-            encoded = msgspec.json.encode(data)
+            encoded = one_line(encode_json(data))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest(
                 f"The data can't be sent as JSON: {error}.", param="data"

@@ -18,6 +18,7 @@ import openai
 from ..answers.text.tokens import estimated_tokens, texts_of
 from ..errors import ChatAppError, UpstreamInvalid, UpstreamModelNotFound, UpstreamUnconfigured
 from ..settings import Settings
+from .chunks import ChunkReader
 from .completion_stream import CompletionStream, ReadBody
 from .errors import translate_errors
 from .transport import Cancellation, current_cancellation
@@ -163,7 +164,12 @@ class Upstream:
             current_cancellation.reset(token)
         prompt = estimated_tokens(text for message in messages for text in texts_of(message))
         read_body = self._read_body() if in_event_loop else None
-        return CompletionStream(response, c, prompt, read_body, self._settings.upstream_timeout)
+        settings = self._settings
+        think_tags = settings.think_tags
+        if think_tags == "opened" and messages[-1].get("role") == "assistant":
+            think_tags = "auto"  # An answer goes on: its text has begun.
+        reader = ChunkReader(think_tags, keep="tools" in options)
+        return CompletionStream(response, c, prompt, read_body, settings.upstream_timeout, reader)
 
     def _ask_twice(
         self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]

@@ -2,18 +2,29 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Any, Final
 
 import httpx2
 
 from ..answers.text.tokens import estimated_tokens
-from ..errors import ChatAppError, UpstreamCut, UpstreamInvalid, UpstreamTimeout
-from .chunks import ChunkReader, Delta, ToolCall
+from ..errors import (
+    SEEN_CHARS,
+    ChatAppError,
+    UpstreamCut,
+    UpstreamEmpty,
+    UpstreamInvalid,
+    UpstreamTimeout,
+)
+from .chunks import ChunkReader, Delta
 from .sse_decoder import Decoder, MessageTooLarge
+from .tool_calls import ToolCall
 from .transport import Cancellation, RawBody
+from .whole_reply import WholeReply, is_whole_reply
 
 TAIL_SECONDS: Final = 1.0
 """How long an upstream may take, after the answer's last word, to send usage and end the stream."""
+DOUBTFUL_TAIL_SECONDS: Final = 10.0
+"""The same where the word and the reason came together: some servers say `stop` with each word."""
 
 DONE: Final = b"[DONE]"
 
@@ -32,8 +43,9 @@ class CompletionStream:
     :param response: accepted by the upstream, its body unread.
     :param cancellation: closes its connection.
     :param prompt_tokens: an estimate, for who reports no usage.
-    :param pump: what hands the bytes on in `copy`; None: the thread that calls it.
-    :param silence: seconds that the pump bears.
+    :param read_body: hands the bytes on in `copy`; None: the thread that calls it does.
+    :param silence: seconds that `read_body` bears.
+    :param reader: of the chunks.
     """
 
     __slots__ = (
@@ -60,6 +72,7 @@ class CompletionStream:
         prompt_tokens: int,
         read_body: ReadBody | None,
         silence: float,
+        reader: ChunkReader | None = None,
     ) -> None:
         self.finish_reason: str | None = None
         """`stop`, `length` or `content_filter`; None: not ended yet."""
@@ -71,8 +84,8 @@ class CompletionStream:
         self._prompt_tokens = prompt_tokens
         self._read_body = None if encoded else read_body
         self._silence = silence
-        self._reader = ChunkReader()
-        self._decoder = Decoder()
+        self._reader = reader or ChunkReader()
+        self._decoder: Decoder | WholeReply | None = None
         self._valid = False
         self._complete = False
         self._tail: threading.Timer | None = None
@@ -91,8 +104,8 @@ class CompletionStream:
                 yield from deltas
                 if self._complete:
                     break
-                if self._reader.finish_reason and not self._tail:
-                    self._bound_tail()
+                if self._reader.finish_reason:
+                    self._bound_tail(self._patience())
         except httpx2.HTTPError as error:
             self._break_off(error)
         yield from self._rest()
@@ -132,7 +145,7 @@ class CompletionStream:
             raise fault
         if self._complete:
             return 0.0
-        return TAIL_SECONDS if self._reader.finish_reason else self._silence
+        return self._patience() if self._reader.finish_reason else self._silence
 
     def _conclude(self, fault: Exception | None) -> None:
         """Write what is left when the bytes have ended, and tell what went wrong, in our terms."""
@@ -152,22 +165,34 @@ class CompletionStream:
 
     def _read(self, block: bytes, deltas: list[Delta]) -> None:
         """Add the pieces that these bytes complete, up to the end of the stream or to a fault."""
+        if self._decoder is None:
+            self._decoder = WholeReply() if is_whole_reply(block) else Decoder()
         try:
-            messages = self._decoder.feed_data(block)
+            for data in self._decoder.feed_data(block):
+                if data.startswith(DONE):
+                    self._complete = True
+                    break
+                self._reader.read(data, deltas)
+                self._valid = True
         except MessageTooLarge as error:
-            raise UpstreamInvalid(
-                "The model's server sent too much at once. Try again.", seen=str(error)
-            ) from None
-        for data in messages:
-            if data == DONE:
-                self._complete = True
-                break
-            self._reader.read(data, deltas)
-            self._valid = True
+            if not self._reader.ended:
+                raise UpstreamInvalid(
+                    "The model's server sent too much at once. Try again.", seen=str(error)
+                ) from None
+            self._decoder = Decoder()
+        except ChatAppError:
+            if not self._reader.ended:  # else the answer is whole, whatever came behind it
+                raise
+
+    def _patience(self) -> float:
+        """Seconds for which more is waited for where a finish reason has been told."""
+        if not self._reader.ended:
+            return self._silence
+        return DOUBTFUL_TAIL_SECONDS if self._reader.may_go_on else TAIL_SECONDS
 
     def _break_off(self, error: httpx2.HTTPError) -> None:
         """An answer whose end was told is whole, whatever came of the connection then."""
-        if self._reader.finish_reason:
+        if self._reader.ended:
             return
         seen = repr(error)
         if isinstance(error, httpx2.TimeoutException):
@@ -179,19 +204,39 @@ class CompletionStream:
         raise UpstreamCut("The connection to the model broke. Ask again.", seen=seen) from None
 
     def _rest(self) -> Iterator[Delta]:
-        if not self._complete:
-            for message in self._decoder.flush():
-                if message.data != DONE:
-                    deltas: list[Delta] = []
-                    self._reader.read(message.data, deltas)
-                    self._valid = True
-                    yield from deltas
+        deltas: list[Delta] = []
+        if self._decoder and not self._complete:
+            try:
+                self._read_rest(self._decoder, deltas)
+            except ChatAppError:
+                if not self._reader.ended:
+                    raise
+        yield from deltas
         yield from self._reader.rest()
         self.finish_reason = self._reader.finish_reason
         if self.finish_reason is None:
             raise self._endless()
+        if self.finish_reason == "stop" and self._reader.empty:
+            raise UpstreamEmpty(
+                "The model has said nothing. Ask again.", seen="the stream ended without a word"
+            )
+
+    def _read_rest(self, decoder: Decoder | WholeReply, deltas: list[Delta]) -> None:
+        for message in decoder.flush():
+            if not message.data.startswith(DONE):
+                self._reader.read(message.data, deltas)
+                self._valid = True
+        if isinstance(decoder, WholeReply):
+            self._valid = not self._reader.empty
+            if self._valid:
+                self._reader.finish_reason = self._reader.finish_reason or "stop"
 
     def _endless(self) -> ChatAppError:
+        if unread := self._reader.unread:
+            return UpstreamInvalid(
+                "The model's server sent something that is not an answer. Try again.",
+                seen=f"no chunk: {unread[:SEEN_CHARS]!r}",
+            )
         if self._valid:
             return UpstreamCut(
                 "The answer broke off before its end. Ask again.",
@@ -208,6 +253,14 @@ class CompletionStream:
         if self.finish_reason != "stop":
             return []
         return [call for _, call in sorted(self._reader.tool_calls.items())]
+
+    @property
+    def sent_back(self) -> dict[str, Any]:
+        """Fields of the message that its server wants to hear again when tools have run.
+
+        `content`, where it is among them, is what stood before the text.
+        """
+        return self._reader.sent_back
 
     def usage(self, text: str) -> tuple[dict[str, int], str]:
         """Tokens as the provider counted them, else estimated."""
@@ -226,7 +279,11 @@ class CompletionStream:
             self._body.drain(TAIL_SECONDS)
         self._body.close()
 
-    def _bound_tail(self) -> None:
-        self._tail = threading.Timer(TAIL_SECONDS, self._cancellation.cancel)
-        self._tail.daemon = True
-        self._tail.start()
+    def _bound_tail(self, seconds: float) -> None:
+        if self._tail:
+            self._tail.cancel()
+            self._tail = None
+        if seconds < self._silence:
+            self._tail = threading.Timer(seconds, self._cancellation.cancel)
+            self._tail.daemon = True
+            self._tail.start()

@@ -46,8 +46,8 @@ FENCES = {
     "httpcore2": "upstream/transport/*",
     "httptools": "upstream/transport/*",
     "openai": "upstream/client upstream/errors",
-    "msgspec": "answers/events eventlog/* generation/tools/* replication/pubsub service/starter "
-    "service/takeover upstream/chunks",
+    "msgspec": "answers/events eventlog/* generation/tools/* service/starter "
+    "service/takeover upstream/chunk_types upstream/chunks",
     "brotli": "views/assets",
     "itsdangerous": "identity/*",
     "limits": "service/limits",

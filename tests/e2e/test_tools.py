@@ -261,3 +261,36 @@ def test_rounds_without_an_end_are_ended(site: Served) -> None:
     assert joined(events) == "Enough."
     assert len(tools(events)) == 2 * 8
     assert len(site.calls("for ever")) == 9
+
+
+def demanding(call: Call) -> None:
+    """A server that refuses a second round without what it has said of itself in the first."""
+    signature = {"google": {"thought_signature": "c2ln"}}
+    asked = [each for each in call.json["messages"] if each.get("tool_calls")]
+    if not asked:
+        call.head()
+        call.text("Which ", "reasoning_content")
+        call.text("number?", "reasoning_content")
+        function = {"name": "sorry", "arguments": "{}"}
+        wanted = {"index": 0, "id": "c1", "function": function, "extra_content": signature}
+        delta = {"tool_calls": [wanted], "reasoning_details": [{"data": "ZGF0"}]}
+        call.event({"choices": [{"index": 0, "delta": delta}]})
+        call.finish("tool_calls")
+    elif (
+        asked[0].get("reasoning_content") == "Which number?"
+        and asked[0].get("reasoning_details") == [{"data": "ZGF0"}]
+        and asked[0]["tool_calls"][0].get("extra_content") == signature
+    ):
+        call.head()
+        call.text("None.")
+        call.finish()
+    else:
+        call.refuse(400, "The reasoning_content must be passed back to the API.")
+
+
+def test_a_server_gets_back_what_it_asks_for_between_rounds(site: Served) -> None:
+    """Reasoning, signatures: two requests, and none of it is refused."""
+    _, events = ask(site, "demanding", demanding)
+    assert joined(events) == "None."
+    assert events[-1].event == "done"
+    assert len(site.calls("demanding")) == 2

@@ -43,11 +43,13 @@ class Call:
     """What the model asks for.
 
     :param arguments: JSON, as the model wrote it.
+    :param extra: what else its server says of the call, for the next request.
     """
 
     id: str
     name: str
     arguments: str
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import msgspec
 
 from ...answers.answer import Deltas, Stream
 from ...answers.events import EventType
-from ...errors import Interrupted, ToolRoundsUsed
+from ...errors import Interrupted, ToolRoundsUsed, UpstreamEmpty
 from .executor import Call, Cancelled, ToolContext, ToolResult
 from .registry import Tools, arguments_of
 
@@ -42,6 +42,8 @@ class WantedCall(Protocol):
     """A whole tool call, as the upstream sent it."""
 
     id: str | None
+    extra: dict[str, Any]
+    """Fields that only the upstream understands, and wants to hear again."""
 
     @property
     def function(self) -> Function | None: ...
@@ -53,6 +55,10 @@ class Round(Stream, Protocol):
     @property
     def tool_calls(self) -> Sequence[WantedCall]:
         """What the model calls. Empty where the answer was cut off (`length`, `content_filter`)."""
+
+    @property
+    def sent_back(self) -> dict[str, Any]:
+        """The same of the message; `content`, if it is there, comes before its text."""
 
 
 class RoundsCancellation:
@@ -157,6 +163,8 @@ class ToolRounds:
     ) -> None:
         try:
             self.finish_reason = stream.finish_reason
+            if isinstance(fault, UpstreamEmpty) and self._written.any:
+                fault = None  # It has answered before its last call.
             if fault is None and self.finish_reason == "stop" and stream.tool_calls:
                 self.finish_reason = None
                 following = self._after_tools(stream)
@@ -172,10 +180,12 @@ class ToolRounds:
             raise ToolRoundsUsed("The model kept calling tools. Ask again, or ask for less.")
         calls = [self._call(wanted) for wanted in stream.tool_calls]
         self._settle(stream)
-        said = self._written.end_round()
+        sent_back = stream.sent_back
+        said = sent_back.get("content", "") + self._written.end_round()
         results = self._run(calls)
         asked = {"role": "assistant", "content": said or None}
-        self._messages.append(asked | {"tool_calls": [_as_sent(call) for call in calls]})
+        asked_for = {"tool_calls": [_as_sent(call) for call in calls]}
+        self._messages.append(sent_back | asked | asked_for)
         self._messages += [_answered(result) for result in results]
         self._round = self._open()
         return self._round
@@ -212,7 +222,7 @@ class ToolRounds:
         self._ids.add(given)
         name = NOT_IN_A_NAME.sub("_", (function and function.name) or "")[:MAX_NAME_CHARS]
         arguments = (function and function.arguments) or ""
-        return Call(given, name or "unnamed", _whole(arguments))
+        return Call(given, name or "unnamed", _whole(arguments), wanted.extra)
 
 
 class _Written:
@@ -226,6 +236,11 @@ class _Written:
     def text(self) -> str:
         """What the model has said in this round."""
         return "".join(self._pieces)
+
+    @property
+    def any(self) -> bool:
+        """Whether a round has said anything."""
+        return bool(self._last or self._pieces)
 
     def noted(self, deltas: Deltas) -> Iterator[tuple[EventType, str]]:
         """The same pieces; the text of another round begins with a paragraph of its own."""
@@ -249,7 +264,8 @@ def _as_sent(call: Call) -> dict[str, Any]:
     """A call as the next request repeats it; templates of many servers fail at broken JSON."""
     arguments = call.arguments if isinstance(_readable(call), dict) else "{}"
     function = {"name": call.name, "arguments": arguments.strip() or "{}"}
-    return {"id": call.id, "type": "function", "function": function}
+    whole = call.extra.get("function", {}) | function
+    return call.extra | {"id": call.id, "type": "function", "function": whole}
 
 
 def _answered(result: ToolResult) -> dict[str, Any]:

@@ -1,14 +1,17 @@
 """Event streams are written as the HTML Living Standard says, and come back as they went."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chatapp.answers import sse
 from chatapp.answers.events import Event, EventType, delta_data, event_data
+from chatapp.answers.live_log import LiveLog
 from chatapp.upstream.sse_decoder import Message
 from tests.support.event_stream import decode
-from tests.support.hypothesis_settings import CUTS, FEW, TEXTS, parts_of
+from tests.support.hypothesis_settings import CUTS, FEW, MANY, TEXTS, parts_of
 
 DELTAS = st.tuples(st.sampled_from([EventType.TEXT, EventType.REASONING]), TEXTS)
 
@@ -35,6 +38,26 @@ def test_a_frame_is_three_lines_at_the_most_and_ends_with_a_blank_one(text: str)
     assert b"\r" not in frame
     assert frame.startswith(b"id: 3\nevent: reasoning\ndata: {")
     assert frame.endswith(b"}\n\n")
+
+
+@MANY
+@given(TEXTS)
+def test_a_client_that_ends_lines_where_python_does_reads_the_same(text: str) -> None:
+    """As `httpx-sse` and whoever uses `str.splitlines`; on every way to the wire."""
+    log = LiveLog(1 << 20)
+    log.append_piece(EventType.TEXT, text)
+    named = sse.encode_named("news", event_data({"text": text}), "1")
+    snapshot = sse.encode(Event(1, EventType.SNAPSHOT, event_data({"text": text})))
+    piece = sse.encode(Event(1, EventType.TEXT, delta_data(text)))
+    for frame in (named, snapshot, piece, log.read(0)[0]):
+        lines = frame.decode().splitlines()
+        assert lines == frame.decode().split("\n")[:-1]
+        (data,) = [line for line in lines if line.startswith("data: ")]
+        assert json.loads(data.removeprefix("data: ")) == {"text": text}
+
+
+def test_other_characters_are_sent_as_they_are() -> None:
+    assert delta_data("“中😀”\u2026") == '{"text":"“中😀”\u2026"}'.encode()
 
 
 def test_text_goes_unnamed_so_that_onmessage_gets_it() -> None:

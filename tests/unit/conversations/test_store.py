@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from chatapp.answers.outcome import Outcome
 from chatapp.conversations.ledger import Ledger
-from chatapp.conversations.model import title_of, title_of_exchange
 from chatapp.conversations.store import MAX_TITLE_CHARS, Content, Conversation, Store
+from chatapp.conversations.titles import title_of, title_of_exchange
 from chatapp.database.database import Database
 from chatapp.errors import Conflict, Interrupted, InvalidRequest, NotFound
 from chatapp.generation.sampling import sampling_of

@@ -10,7 +10,7 @@ from chatapp.answers.answer import Answer, Deltas
 from chatapp.answers.events import EventType
 from chatapp.answers.live_log import LiveLog
 from chatapp.answers.outcome import Status
-from chatapp.errors import UpstreamBusy, UpstreamCut
+from chatapp.errors import UpstreamBusy, UpstreamCut, UpstreamEmpty
 from chatapp.generation.continuation import (
     MAX_OVERLAP_CHARS,
     MIN_OVERLAP_CHARS,
@@ -186,6 +186,16 @@ class TestAContinuation:
         assert continuation.usage("four") == ({"total_tokens": 4}, "provider")
         continuation.close()
         assert stream.closed
+
+
+@pytest.mark.parametrize(("before", "ends"), [("All is said.", [None]), ("", [UpstreamEmpty])])
+def test_a_model_that_has_nothing_to_add_has_ended_the_answer(
+    before: str, ends: list[type[Exception] | None]
+) -> None:
+    got: list[Exception | None] = []
+    stream = FakeStream([], fault=UpstreamEmpty("Nothing."))
+    Continuation(stream, before).copy(lambda _: True, got.append)
+    assert [each and type(each) for each in got] == ends
 
 
 class TestAsking:

@@ -54,7 +54,7 @@ def test_a_page_gets_what_comes_now_and_not_what_was_before(channel: PushChannel
     assert read(reader) == []
     channel.publish("news", {"text": "中\u2028\n"})
     (message,) = read(reader)
-    assert (message.event, message.data) == ("news", '{"text":"中\u2028\\n"}'.encode())
+    assert (message.event, message.data) == ("news", '{"text":"中\\u2028\\n"}'.encode())
     assert read(reader) == []
 
 

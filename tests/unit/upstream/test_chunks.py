@@ -53,7 +53,16 @@ def read(*chunks: bytes) -> tuple[list[tuple[EventType, str]], ChunkReader]:
             [(REASONING, "t")],
         ),
         ({"content": [{"type": "thinking", "thinking": "t"}]}, [(REASONING, "t")]),
-        ({"content": [{"type": "image"}, "?", None]}, []),
+        ({"content": [{"type": "image"}, None]}, []),
+        ({"content": ["a", {"type": "text", "text": "b"}]}, [(TEXT, "ab")]),
+        ({"content": 7}, [(TEXT, "7")]),
+        ({"content": 0.10}, [(TEXT, "0.1")]),
+        ({"content": [{"type": "text", "text": 7}]}, [(TEXT, "7")]),
+        ({"content": {"type": "text", "text": "a"}}, [(TEXT, "a")]),
+        ({"content": True}, []),
+        ({"reasoning": [{"text": "r"}]}, [(REASONING, "r")]),
+        ("", []),
+        ([], []),
         ({"unknown": {"deep": [1, 2, {}]}, "content": "a"}, [(TEXT, "a")]),
         (None, []),
     ],
@@ -80,13 +89,47 @@ def test_a_chunk_without_choices_or_delta_says_nothing(data: bytes) -> None:
         ("safety", "content_filter"),
         ("tool_calls", "stop"),
         ("eos", "stop"),
+        ("STOP", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("max_output_tokens", "length"),
+        ("model_length", "length"),
+        ("model_context_window_exceeded", "length"),
+        ("SAFETY", "content_filter"),
+        ("RECITATION", "content_filter"),
+        ("PROHIBITED_CONTENT", "content_filter"),
+        ("sensitive", "content_filter"),
+        ("refusal", "content_filter"),
+        ("null", None),
+        ("None", None),
     ],
 )
-def test_finish_reasons_become_one_of_ours(theirs: str, ours: str) -> None:
+def test_finish_reasons_become_one_of_ours(theirs: str, ours: str | None) -> None:
     assert read(chunk({}, theirs))[1].finish_reason == ours
 
 
-@pytest.mark.parametrize("reason", ["error", "abort", "insufficient_system_resource"])
+def test_a_reason_that_nobody_knows_is_an_end_and_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reasons = [read(chunk({}, "out of ideas"))[1].finish_reason for _ in range(3)]
+    assert reasons == ["stop"] * 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "unknown finish reason 'out of ideas' is taken for stop"
+    ]
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "error",
+        "abort",
+        "insufficient_system_resource",
+        "network_error",
+        "timeout",
+        "server_error",
+        "cancelled",
+        "ERROR",
+    ],
+)
 def test_an_answer_that_the_server_broke_off_is_no_success(reason: str) -> None:
     with pytest.raises(UpstreamError):
         read(chunk({"content": "a"}, reason))
@@ -178,9 +221,8 @@ def test_a_tool_call_without_an_index_is_the_first() -> None:
         b'{"choices":5}',
         b'{"choices":{"a":1}}',
         b'{"choices":[null]}',
-        b'{"choices":[{"delta":{"content":5}}]}',
-        b'{"choices":[{"delta":{"content":[{"type":"thinking","thinking":5}]}}]}',
-        b'{"choices":[{"delta":{"content":[{"type":[],"text":{}}, {"type":"text","text":5}]}}]}',
+        b'{"choices":[{"delta":{"content":[{"type":"thinking","thinking":{}}]}}]}',
+        b'{"choices":[{"delta":{"content":[{"type":[],"text":5}, {"type":"text","text":{}}]}}]}',
         b'{"usage":{"prompt_tokens":1e999}}',
         b'{"usage":{"prompt_tokens":NaN}}',
         b'{"usage":5}',

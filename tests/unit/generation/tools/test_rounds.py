@@ -17,12 +17,13 @@ from chatapp.errors import (
     ToolRoundsUsed,
     UpstreamBusy,
     UpstreamCut,
+    UpstreamEmpty,
 )
 from chatapp.generation.tools.executor import ToolContext
 from chatapp.generation.tools.registry import Tools
 from chatapp.generation.tools.rounds import RoundsCancellation, ToolRounds
 from chatapp.runtime.stall_watch import StallWatch
-from chatapp.upstream.chunks import Fragment, ToolCall
+from chatapp.upstream.tool_calls import Fragment, ToolCall
 from tests.support.hypothesis_settings import FEW, TEXTS
 
 TEXT, REASONING, TOOL = EventType.TEXT, EventType.REASONING, EventType.TOOL
@@ -44,6 +45,7 @@ class FakeRound:
         reason: str = "stop",
         source: str = "provider",
         later: bool = False,
+        sent_back: dict[str, Any] | None = None,
     ) -> None:
         self.finish_reason: str | None = None
         self.pieces = [(TEXT, each) if isinstance(each, str) else each for each in pieces]
@@ -53,6 +55,7 @@ class FakeRound:
         self.source = source
         self.later = later
         self.closed = 0
+        self.sent_back = sent_back or {}
 
     def copy(
         self, write: Callable[[Deltas], bool], ended: Callable[[Exception | None], None]
@@ -338,6 +341,38 @@ def test_a_fault_in_writing_an_event_ends_the_answer(tools: Tools) -> None:
     talk.stream._write_event = fail
     assert talk.play().ends == [fault]
     assert len(talk.asked) == 1
+
+
+def test_what_only_the_upstream_understands_goes_back_as_it_came(tools: Tools) -> None:
+    """Of the message, of the call and of its function; ours wins where both say the same."""
+    signature = {"google": {"thought_signature": "abc"}}
+    call = ToolCall(0, "c1", Fragment("price", '{"item": "tea"}'))
+    call.extra = {"extra_content": signature, "id": "theirs", "function": {"strict": True}}
+    first = FakeRound(
+        "\n\nI look.",
+        calls=[call],
+        sent_back={"reasoning_content": "r", "content": "<think>t</think>"},
+    )
+    talk = Talk(first, FakeRound("Done."), tools=tools).play()
+    asked = talk.asked[1][0][1]
+    function = {"strict": True, "name": "price", "arguments": '{"item": "tea"}'}
+    assert asked == {
+        "role": "assistant",
+        "reasoning_content": "r",
+        "content": "<think>t</think>\n\nI look.",
+        "tool_calls": [
+            {"extra_content": signature, "id": "c1", "type": "function", "function": function}
+        ],
+    }
+
+
+def test_a_last_round_that_says_nothing_ends_an_answer_that_has_a_text(tools: Tools) -> None:
+    empty = FakeRound(fault=UpstreamEmpty("Nothing."))
+    talk = Talk(FakeRound("It is 3.", calls=[wants("price")]), empty, tools=tools).play()
+    assert talk.ends == [None]
+    silent = FakeRound(fault=UpstreamEmpty("Nothing."))
+    talk = Talk(FakeRound(calls=[wants("price")]), silent, tools=tools).play()
+    assert [type(end) for end in talk.ends] == [UpstreamEmpty]
 
 
 class TestStopping:
