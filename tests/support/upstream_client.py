@@ -27,16 +27,16 @@ class NoLocalModel:
 
 @pytest.fixture(params=[StockTransport, FastTransport])
 def connect(request: pytest.FixtureRequest, upstream: FakeUpstream) -> Iterator[Connect]:
-    """Makes the way to the fake upstream; arguments are options."""
+    """Makes the way to the fake upstream; arguments are options, and what reads its bodies."""
     transports: list[httpx2.BaseTransport] = []
 
     def transport() -> httpx2.BaseTransport:
         transports.append(request.param())
         return transports[-1]
 
-    def make(**options: Any) -> Upstream:
+    def make(read_body: Callable[[], Any] = lambda: None, **options: Any) -> Upstream:
         settings = Settings(**{"api_key": "sk-secret", "base_url": upstream.url, **options})
-        return Upstream(settings, transport, NoLocalModel(), None)
+        return Upstream(settings, transport, NoLocalModel(), None, read_body)
 
     yield make
     for each in transports:
