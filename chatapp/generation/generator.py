@@ -15,7 +15,7 @@ from ..settings import Settings
 from ..upstream.client import Upstream
 from ..upstream.transport import Cancellation
 from .continuation import Continuation, interrupted, prefilled
-from .history import cut
+from .history import cut, well_formed
 from .hooks import AnswerInfo, AnswerRequest, AnswerResult, Hooks
 from .sampling import sampling_of
 from .tools.executor import ToolContext
@@ -158,7 +158,7 @@ class Generator:
         # A hook that waits must not do so in gevent's hub, where a pump would call it.
         return self._upstream.open(
             request.model,
-            request.messages,
+            well_formed(request.messages),
             request.options | extra,
             cancellation,
             not self._hooks.piece,
@@ -215,14 +215,13 @@ class Generator:
 def prompt_for(
     conversation: Conversation, answer_id: str, model: str, options: dict[str, Any]
 ) -> Prompt:
-    """What an answer of a conversation answers: the path to it, with the conversation's settings.
+    """What an answer of a conversation answers: the turns before it, with its settings.
 
-    Answers that came to nothing are left out; options of the request win over the conversation's.
+    Options of the request win over the conversation's.
     """
     messages = [
         {"role": message.role, "content": message.content.for_upstream()}
-        for message in conversation.path(answer_id)
-        if message.content and message.id != answer_id
+        for message in conversation.turns_before(answer_id)
     ]
     if prompt := conversation.settings.get("system_prompt"):
         messages.insert(0, {"role": "system", "content": prompt})
