@@ -1,8 +1,7 @@
 """The way to the model: the OpenAI SDK for the request, our own reading of the answer's bytes.
 
-The SDK makes the request and raises its errors. Its retries are off, for each may be billed; the
-two requests that we repeat were refused by the server, before it did any work, for a parameter that
-it does not know.
+The SDK makes the request and raises its errors. Its retries are off, for each may be billed; what
+we repeat, once, was refused by the server before it did any work, for an option of the request.
 """
 
 import json
@@ -16,10 +15,18 @@ import httpx2
 import openai
 
 from ..answers.text.tokens import estimated_tokens, texts_of
-from ..errors import ChatAppError, UpstreamInvalid, UpstreamModelNotFound, UpstreamUnconfigured
+from ..errors import (
+    ChatAppError,
+    UpstreamAddress,
+    UpstreamInvalid,
+    UpstreamModelNotFound,
+    UpstreamUnconfigured,
+)
 from ..settings import Settings
+from .advice import WRONG_ADDRESS, refused_options
 from .completion_stream import CompletionStream, ReadBody
-from .errors import translate_errors
+from .errors import report_of, translate_errors, way
+from .refused_options import RefusedOptions, asked_for, without
 from .transport import Cancellation, current_cancellation
 
 logger = logging.getLogger(__name__)
@@ -73,7 +80,7 @@ class Upstream:
         self._lock = threading.Lock()
         self._clients: dict[tuple[Any, ...], openai.OpenAI] = {}
         self._listed_model: str | None = None
-        self._quirks: set[tuple[str, str]] = set()
+        self._refused = RefusedOptions()
 
     @property
     def is_local(self) -> bool:
@@ -157,7 +164,7 @@ class Upstream:
         """
         token = current_cancellation.set(c)
         try:
-            with translate_errors(model):
+            with translate_errors(model, {*options, "stream_options"}):
                 response = self._ask_twice(model, messages, options)
         finally:
             current_cancellation.reset(token)
@@ -179,34 +186,33 @@ class Upstream:
     def _ask(
         self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]
     ) -> httpx2.Response:
-        client = self._client()
-        while True:
-            request = self._request(model, messages, options)
-            try:
-                # `chat.completions.create` sends the same, after 0.1 ms of checks for each message.
-                response: object = client.post(
-                    "/chat/completions",
-                    body=request,
-                    cast_to=httpx2.Response,
-                    stream=True,
-                    stream_cls=openai.Stream[object],
-                )
-                return cast(httpx2.Response, response)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                quirk = _quirk(error, request)
-                if quirk is None:
-                    raise
-                self._quirks.add((model, quirk))
-
-    def _request(
-        self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]
-    ) -> dict[str, Any]:
         request = {"model": model, "messages": messages, "stream": True, **options}
-        if (model, "stream_options") not in self._quirks:
-            request["stream_options"] = {"include_usage": True}
-        if (model, "max_tokens") in self._quirks and "max_tokens" in request:
-            request["max_completion_tokens"] = request.pop("max_tokens")
-        return request
+        request["stream_options"] = {"include_usage": True}
+        request = without(request, self._refused.of(model))
+        try:
+            return self._post(request)
+        except openai.APIStatusError as error:
+            refused = refused_options(report_of(error), asked_for(request))
+            if not refused:
+                raise
+        response = self._post(without(request, refused))
+        self._refused.remember(model, refused)
+        return response
+
+    def _post(self, request: dict[str, Any]) -> httpx2.Response:
+        # `chat.completions.create` sends the same, after 0.1 ms of checks for each message.
+        posted: object = self._client().post(
+            "/chat/completions",
+            body=request,
+            cast_to=httpx2.Response,
+            stream=True,
+            stream_cls=openai.Stream[object],
+        )
+        response = cast(httpx2.Response, posted)
+        if response.request.method != "POST":  # RFC 9110, 15.4.2: a redirect may make it a GET.
+            response.close()
+            raise UpstreamAddress(WRONG_ADDRESS, seen=way(response.request, response.history))
+        return response
 
     def _client(self) -> openai.OpenAI:
         """The SDK's client. Made after a fork, never before: two processes can't share a socket."""
@@ -242,12 +248,3 @@ class Upstream:
         if settings.azure_endpoint:
             return openai.AzureOpenAI(azure_endpoint=settings.azure_endpoint, **common)
         return openai.OpenAI(base_url=base_url, api_key=api_key, **common)
-
-
-def _quirk(error: openai.APIStatusError, request: dict[str, Any]) -> str | None:
-    """The parameter that this server refuses though most know it."""
-    if "stream_options" in request and "stream_options" in error.message:
-        return "stream_options"
-    if "max_tokens" in request and "max_completion_tokens" in error.message:
-        return "max_tokens"
-    return None

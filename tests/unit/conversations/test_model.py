@@ -2,7 +2,8 @@
 
 import pytest
 
-from chatapp.conversations.model import Conversation
+from chatapp.answers.answer import Status
+from chatapp.conversations.model import Content, Conversation
 
 GOOD = ("done", "good")
 
@@ -15,7 +16,7 @@ def versions(*answers: tuple[str, str]) -> Conversation:
         if number:
             conversation.ask_again("a0", f"a{number}", None)
         answer = conversation.messages[f"a{number}"]
-        answer.status, answer.content = status, content
+        answer.status, answer.content = Status(status), Content(content)
         conversation.running = None
     conversation.ask("next", "last", None, None)
     return conversation
@@ -41,16 +42,16 @@ def test_the_model_is_told_the_good_version_of_an_answer(
     answers: list[tuple[str, str]], told: list[str]
 ) -> None:
     turns = versions(*answers).turns_before("last")
-    assert [turn.content for turn in turns] == ["question", *told, "next"]
+    assert [turn.content.text for turn in turns] == ["question", *told, "next"]
 
 
 def test_a_good_answer_to_another_question_is_none_to_this_one() -> None:
     conversation = versions(GOOD, ("failed", ""))
-    conversation.messages["a1"].status = "done"
-    conversation.messages["a1"].content = "other"
+    conversation.messages["a1"].status = Status.DONE
+    conversation.messages["a1"].content = Content("other")
     last = conversation.messages["last"]
-    last.status = "failed"
+    last.status = Status.FAILED
     conversation.running = None
     conversation.ask("third", "end", None, None)
-    told = [turn.content for turn in conversation.turns_before("end")]
+    told = [turn.content.text for turn in conversation.turns_before("end")]
     assert told == ["question", "other", "next", "third"]

@@ -84,7 +84,7 @@ class TestTheRequest:
         with pytest.raises(ChatAppError) as caught:
             ask(connect(), max_tokens=9)
         assert caught.value.code == "upstream_rejected"
-        assert len(upstream.calls) == 3
+        assert len(upstream.calls) == 2
 
     def test_falls_back_also_when_several_ask_at_the_same_moment(
         self, connect: Connect, upstream: FakeUpstream
@@ -130,18 +130,23 @@ class TestARefusal:
         [
             (400, "upstream_rejected", 400),
             (401, "upstream_auth", 502),
+            (402, "upstream_quota", 502),
             (403, "upstream_auth", 502),
             (404, "upstream_model_not_found", 404),
+            (405, "upstream_address", 502),
+            (407, "upstream_unreachable", 502),
             (408, "upstream_timeout", 504),
             (409, "upstream_rejected", 400),
-            (413, "upstream_rejected", 400),
+            (413, "upstream_too_long", 400),
             (422, "upstream_rejected", 400),
             (429, "upstream_busy", 429),
             (500, "upstream_error", 502),
             (502, "upstream_error", 502),
             (503, "upstream_overloaded", 503),
             (504, "upstream_timeout", 504),
-            (529, "upstream_error", 502),
+            (520, "upstream_unreachable", 502),
+            (524, "upstream_timeout", 504),
+            (529, "upstream_overloaded", 503),
         ],
     )
     def test_has_the_documented_status_and_shows_nothing_of_the_servers_text(
@@ -201,6 +206,107 @@ class TestARefusal:
         upstream.script = lambda call: call.refuse(429, Retry_After=header)
         error = failure(connect(), opening=True)
         assert (error.code, error.retry_after) == ("upstream_busy", None)
+
+
+def to(call: Call, status: int, location: str) -> None:
+    head = f"HTTP/1.1 {status} X\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"
+    call.raw(head.encode())
+
+
+class TestWhatTheOperatorIsTold:
+    """In the log: whom we asked, on which way, and what was said."""
+
+    def test_has_the_servers_own_words_without_our_key(
+        self, connect: Connect, upstream: FakeUpstream
+    ) -> None:
+        said = "Wrong key sk-secret\x1b[2J\r\n\u202e\u2028 for you"
+
+        def script(call: Call) -> None:
+            body = said.encode()
+            call.raw(b"HTTP/1.1 401 X\r\nx-request-id: req_7\r\nContent-Length: ")
+            call.raw(b"%d\r\n\r\n%b" % (len(body), body))
+
+        upstream.script = script
+        seen = failure(connect(), opening=True).seen
+        assert seen == (
+            f"status 401 from POST {upstream.url}/chat/completions, its request 'req_7': "
+            r"'Wrong key ***\x1b[2J\r\n\u202e\u2028 for you'"
+        )
+
+    def test_has_the_address_without_password_and_query(
+        self, connect: Connect, upstream: FakeUpstream
+    ) -> None:
+        upstream.script = lambda call: call.refuse(500)
+        address = upstream.url.replace("http://", "http://me:hunter2@")
+        seen = failure(connect(base_url=address), opening=True).seen
+        assert f"from POST {upstream.url}/chat/completions," in seen
+        assert "hunter2" not in seen
+
+    @pytest.mark.parametrize("status", [301, 302, 303])
+    def test_names_the_redirect_that_makes_a_question_a_page(
+        self, connect: Connect, upstream: FakeUpstream, status: int
+    ) -> None:
+        """Most clients repeat it as a GET then, and so does the SDK's."""
+
+        def script(call: Call) -> None:
+            if call.path == "/v1/chat/completions":
+                to(call, status, "/elsewhere")
+            else:
+                call.raw(b"HTTP/1.1 200 X\r\nContent-Length: 6\r\n\r\n<html>")
+
+        upstream.script = script
+        error = failure(connect(), opening=True)
+        assert error.code == "upstream_address"
+        base = upstream.url.removesuffix("/v1")
+        assert error.seen == (
+            f"GET {base}/elsewhere, redirected from {upstream.url}/chat/completions"
+        )
+
+    def test_names_the_redirect_before_a_refusal(
+        self, connect: Connect, upstream: FakeUpstream
+    ) -> None:
+        def script(call: Call) -> None:
+            if call.path == "/v1/chat/completions":
+                to(call, 307, "/v2/chat/completions?key=hunter2")
+            else:
+                call.refuse(403)
+
+        upstream.script = script
+        seen = failure(connect(), opening=True).seen
+        redirected = f"/v2/chat/completions, redirected from {upstream.url}/chat/completions"
+        assert redirected in seen
+        assert "hunter2" not in seen
+
+    def test_names_redirects_without_an_end(self, connect: Connect, upstream: FakeUpstream) -> None:
+        upstream.script = lambda call: to(call, 307, call.path)
+        error = failure(connect(), opening=True)
+        assert error.code == "upstream_address"
+        assert "TooManyRedirects" in error.seen
+
+    def test_names_the_proxy_in_use(
+        self, connect: Connect, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        proxy = upstream.url.removesuffix("/v1")
+        monkeypatch.setenv("HTTP_PROXY", proxy.replace("http://", "http://me:hunter2@"))
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        upstream.script = lambda call: call.refuse(502)
+        way = connect(base_url="http://model.example/v1")
+        seen = failure(way, opening=True).seen
+        assert f"http://model.example/v1/chat/completions, by the proxy {proxy}," in seen
+        assert "hunter2" not in seen
+
+    def test_a_refusal_that_breaks_off_is_one_all_the_same(
+        self, connect: Connect, upstream: FakeUpstream
+    ) -> None:
+        def script(call: Call) -> None:
+            call.raw(b"HTTP/1.1 401 X\r\nContent-Length: 99\r\n\r\n{")
+            call.cut()
+
+        upstream.script = script
+        error = failure(connect(), opening=True)
+        assert error.code == "upstream_auth"
+        assert f"status 401 from POST {upstream.url}/chat/completions" in error.seen
 
 
 class TestNoConnection:
