@@ -118,7 +118,8 @@ class Conversation:
         good = [
             other
             for other in self.messages.values()
-            if (other.parent, other.role, other.status) == (message.parent, "assistant", Status.DONE)
+            if (other.parent, other.role, other.status)
+            == (message.parent, "assistant", Status.DONE)
             and not other.content.is_blank
         ]
         return good[-1] if good else message

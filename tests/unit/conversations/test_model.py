@@ -11,14 +11,14 @@ GOOD = ("done", "good")
 def versions(*answers: tuple[str, str]) -> Conversation:
     """A question that was answered once and again, with each answer's status and text."""
     conversation = Conversation(id="c", owner="me", title=None)
-    conversation.ask("question", "a0", None, None)
+    conversation.ask(Content("question"), "a0", None, None)
     for number, (status, content) in enumerate(answers):
         if number:
             conversation.ask_again("a0", f"a{number}", None)
         answer = conversation.messages[f"a{number}"]
         answer.status, answer.content = Status(status), Content(content)
         conversation.running = None
-    conversation.ask("next", "last", None, None)
+    conversation.ask(Content("next"), "last", None, None)
     return conversation
 
 
@@ -52,6 +52,6 @@ def test_a_good_answer_to_another_question_is_none_to_this_one() -> None:
     last = conversation.messages["last"]
     last.status = Status.FAILED
     conversation.running = None
-    conversation.ask("third", "end", None, None)
+    conversation.ask(Content("third"), "end", None, None)
     told = [turn.content.text for turn in conversation.turns_before("end")]
     assert told == ["question", "other", "next", "third"]
