@@ -4,7 +4,6 @@ The SDK makes the request and raises its errors. Its retries are off, for each m
 we repeat, once, was refused by the server before it did any work, for an option of the request.
 """
 
-import json
 import logging
 import os
 import threading
@@ -20,20 +19,20 @@ from ..errors import (
     UpstreamAddress,
     UpstreamInvalid,
     UpstreamModelNotFound,
+    UpstreamTimeout,
     UpstreamUnconfigured,
 )
 from ..settings import Settings
-from .advice import WRONG_ADDRESS, refused_options
+from .advice import LATE, WRONG_ADDRESS, refused_options
 from .completion_stream import CompletionStream, ReadBody
 from .errors import report_of, translate_errors, way
+from .model_catalog import LIST_SECONDS, MAX_LIST_BYTES, ModelCatalog
 from .refused_options import RefusedOptions, asked_for, without
 from .transport import Cancellation, current_cancellation
 
 logger = logging.getLogger(__name__)
 
 OPENAI_DEFAULT_MODEL: Final = "gpt-5-mini"
-LIST_SECONDS: Final = 5.0
-"""How long an upstream may take to list its models; a visitor waits for it."""
 
 
 class LocalServer(Protocol):
@@ -79,7 +78,7 @@ class Upstream:
         self._local_model_id = local_model_id if settings.wants_local_model else None
         self._lock = threading.Lock()
         self._clients: dict[tuple[Any, ...], openai.OpenAI] = {}
-        self._listed_model: str | None = None
+        self._catalog = ModelCatalog(self._listing)
         self._refused = RefusedOptions()
 
     @property
@@ -123,24 +122,46 @@ class Upstream:
             return known
         if settings.base_url is None:
             return OPENAI_DEFAULT_MODEL
-        if self._listed_model is None:
-            self._listed_model = self._first_listed()
-        return self._listed_model
+        return self._catalog.first()
 
-    def _first_listed(self) -> str:
-        client = self._client().with_options(timeout=LIST_SECONDS)
+    def _listing(self) -> bytes:
+        """The upstream's list of models, as it came."""
+        cancellation = Cancellation()
+        token = current_cancellation.set(cancellation)
+        late = threading.Timer(LIST_SECONDS, cancellation.cancel)
+        late.daemon = True
+        late.start()
         try:
             with translate_errors(""):
-                listed = json.loads(client.models.with_raw_response.list().content)
-            model = listed["data"][0]["id"]
-        except (LookupError, TypeError, ValueError, UpstreamModelNotFound):
-            model = None
+                return self._get_models()
+        except (UpstreamModelNotFound, UpstreamAddress) as error:
+            logger.warning("models: %s: %s", error.code, error.seen)
+            return b""
         except ChatAppError as error:
             logger.warning("models: %s: %s", error.code, error.seen)
+            if cancellation.cancelled:
+                raise UpstreamTimeout(LATE, seen=error.seen) from None
             raise
-        if not isinstance(model, str):
-            raise UpstreamInvalid("The model's server lists no model. Set CHATAPP_MODEL.")
-        return model
+        finally:
+            late.cancel()
+            current_cancellation.reset(token)
+
+    def _get_models(self) -> bytes:
+        listed: object = self._client().get(
+            "/models", cast_to=httpx2.Response, stream=True, stream_cls=openai.Stream[object]
+        )
+        response, body = cast(httpx2.Response, listed), bytearray()
+        try:
+            for piece in response.iter_bytes():
+                body += piece
+                if len(body) > MAX_LIST_BYTES:
+                    raise UpstreamInvalid(
+                        "The model's server lists too many models. Set CHATAPP_MODEL.",
+                        seen=f"more than {MAX_LIST_BYTES} bytes from {way(response.request)}",
+                    )
+        finally:
+            response.close()
+        return bytes(body)
 
     def models(self) -> list[str]:
         """What a visitor may choose; the default comes first."""

@@ -50,7 +50,9 @@ def translate_errors(model: str, asked: Collection[str] = ()) -> Iterator[None]:
         raise refusal(error.response, error.response.text, model, asked) from None
     except httpx2.HTTPError as error:
         # The SDK reads a refusal's body, and what breaks off there is no error of its own.
-        raise refusal(_refused_before(error), "", model, asked) from None
+        if refused := _refused_before(error):
+            raise refusal(refused, "", model, asked) from None
+        raise UpstreamUnreachable(DOWN, seen=repr(error)) from None
     except openai.OpenAIError as error:
         raise UpstreamUnconfigured(
             "The model's server is not set up completely; our log says what is missing.",
@@ -72,14 +74,14 @@ def refusal(
     return error
 
 
-def _refused_before(error: BaseException) -> httpx2.Response:
-    """The response that was read when this happened."""
+def _refused_before(error: BaseException) -> httpx2.Response | None:
+    """The refusal that was read when this happened."""
     context: BaseException | None = error
     while context is not None:
         if isinstance(context, httpx2.HTTPStatusError):
             return context.response
         context = context.__context__
-    raise error
+    return None
 
 
 def report_of(error: openai.APIStatusError) -> Report:

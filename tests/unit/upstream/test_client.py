@@ -14,7 +14,7 @@ from chatapp.settings import Settings
 from chatapp.upstream.client import OPENAI_DEFAULT_MODEL, Upstream
 from chatapp.upstream.transport import Cancellation, StockTransport
 from tests.support import upstream_client
-from tests.support.upstream import Call, FakeUpstream, poll, speak
+from tests.support.upstream import Call, FakeUpstream, Script, poll, speak
 from tests.support.upstream_client import HISTORY, Connect, NoLocalModel, answer_of, ask, failure
 
 TEXT = EventType.TEXT
@@ -385,21 +385,21 @@ class TestTheModel:
     @pytest.mark.parametrize(
         "reply",
         [b"<html>", b"", b"[]", b"{}", b"null", b'{"data":[]}', b'{"data":5}', b'{"data":[{}]}',
-         b'{"data":[{"id":5}]}', b'{"data":{"0":1}}'],
+         b'{"data":[{"id":5}]}', b'{"data":{"0":1}}', b'{"data":[{"id":"text-embedding-3"}]}'],
     )  # fmt: skip
     def test_of_a_server_that_lists_none_is_an_error_that_says_what_to_set(
         self, connect: Connect, upstream: FakeUpstream, reply: bytes, monkeypatch: Any
     ) -> None:
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-        monkeypatch.setattr(upstream, "_answer", lambda call: call.raw(head % (len(reply), reply)))
+        monkeypatch.setattr(upstream, "_answer", listing(reply))
         with pytest.raises(ChatAppError, match="CHATAPP_MODEL") as caught:
             connect().default_model()
         assert caught.value.code == "upstream_invalid"
 
     @pytest.mark.parametrize(
         ("status", "code"),
-        [(404, "upstream_invalid"), (401, "upstream_auth"), (500, "upstream_error")],
-    )
+        [(404, "upstream_invalid"), (405, "upstream_invalid"), (401, "upstream_auth"),
+         (500, "upstream_error")],
+    )  # fmt: skip
     def test_of_a_server_that_refuses_to_list(
         self, connect: Connect, upstream: FakeUpstream, status: int, code: str, monkeypatch: Any
     ) -> None:
@@ -407,6 +407,82 @@ class TestTheModel:
         with pytest.raises(ChatAppError) as caught:
             connect().default_model()
         assert caught.value.code == code
+
+    def test_of_a_server_that_lists_without_an_end_is_bounded(
+        self, connect: Connect, upstream: FakeUpstream, monkeypatch: Any
+    ) -> None:
+        def endless(call: Call) -> None:
+            call.head()
+            while True:
+                call.send(b"[" * (1 << 20))
+
+        monkeypatch.setattr(upstream, "_answer", endless)
+        with pytest.raises(ChatAppError, match="CHATAPP_MODEL") as caught:
+            connect().default_model()
+        assert caught.value.code == "upstream_invalid"
+
+    @pytest.mark.parametrize("begins", [True, False])
+    def test_of_a_server_that_lists_slowly_is_waited_for_as_long_as_a_visitor_waits(
+        self, connect: Connect, upstream: FakeUpstream, monkeypatch: Any, begins: bool
+    ) -> None:
+        """Also where each piece of it comes in time."""
+
+        def slow(call: Call) -> None:
+            if begins:
+                call.head()
+                while not call.wait_closed(0.05):
+                    call.send(b" ")
+            call.wait_closed(30)
+
+        monkeypatch.setattr(upstream, "_answer", slow)
+        monkeypatch.setattr("chatapp.upstream.client.LIST_SECONDS", 0.3)
+        with pytest.raises(ChatAppError) as caught:
+            connect().default_model()
+        assert caught.value.code == "upstream_timeout"
+
+    def test_is_asked_for_once_by_all_who_come_at_the_same_time(
+        self, connect: Connect, upstream: FakeUpstream, monkeypatch: Any
+    ) -> None:
+        """Also when that fails: they don't wait for each other's attempts."""
+        asked: list[Call] = []
+        come = threading.Event()
+
+        def hold(call: Call) -> None:
+            asked.append(call)
+            come.wait(30)
+            if len(asked) == 1:
+                call.refuse(500)
+            else:
+                listing(b'{"data":[{"id":"a"}]}')(call)
+
+        monkeypatch.setattr(upstream, "_answer", hold)
+        way, told = connect(), []
+
+        def visit() -> None:
+            try:
+                told.append(way.default_model())
+            except ChatAppError as error:
+                told.append(error.code)
+
+        for attempt, expected in enumerate(["upstream_error", "a"], 1):
+            told.clear()
+            come.clear()
+            visitors = [threading.Thread(target=visit) for _ in range(20)]
+            for visitor in visitors:
+                visitor.start()
+            poll(lambda number=attempt: len(asked) == number)
+            poll(lambda: len(way._catalog._found._condition._waiters) == 19)
+            come.set()
+            for visitor in visitors:
+                visitor.join(30)
+            assert told == [expected] * 20
+        assert len(asked) == 2
+
+
+def listing(reply: bytes) -> Script:
+    """Lists models by this body."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+    return lambda call: call.raw(head % (len(reply), reply))
 
 
 def test_with_nobody_to_ask_the_error_says_what_to_do() -> None:
