@@ -267,5 +267,12 @@ class Upstream:
             "default_headers": {"Accept-Encoding": "identity"},
         }
         if settings.azure_endpoint:
-            return openai.AzureOpenAI(azure_endpoint=settings.azure_endpoint, **common)
+            token = settings.azure_ad_token
+            return openai.AzureOpenAI(
+                azure_endpoint=settings.azure_endpoint,
+                api_version=settings.azure_api_version,
+                azure_ad_token=token,
+                api_key=None if token else settings.azure_api_key or settings.api_key,
+                **common,
+            )
         return openai.OpenAI(base_url=base_url, api_key=api_key, **common)

@@ -41,6 +41,34 @@ class TestTheRequest:
             "max_tokens": 9,
         }
 
+    @pytest.mark.parametrize(
+        ("options", "header"),
+        [
+            ({"azure_api_key": "az"}, ("api-key", "az")),
+            ({"api_key": "sk-own"}, ("api-key", "sk-own")),
+            ({"azure_ad_token": "t"}, ("authorization", "Bearer t")),
+        ],
+    )
+    def test_goes_to_azure_by_the_settings_alone(
+        self,
+        connect: Connect,
+        upstream: FakeUpstream,
+        options: dict[str, str],
+        header: tuple[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Also where they are the application's, and the environment has none or others."""
+        for name in ("AZURE_OPENAI_API_KEY", "AZURE_OPENAI_AD_TOKEN", "OPENAI_API_VERSION"):
+            monkeypatch.setenv(name, "another")
+        endpoint = upstream.url.removesuffix("/v1")
+        azure = {"azure_endpoint": endpoint, "azure_api_version": "2024-10-21"}
+        stream = ask(connect(base_url=None, **azure, **options))
+        list(stream)
+        stream.close()
+        (call,) = upstream.calls
+        assert call.path == "/openai/deployments/m/chat/completions?api-version=2024-10-21"
+        assert call.headers[header[0]] == header[1]
+
     def test_goes_out_without_stream_options_where_the_server_refuses_them(
         self, connect: Connect, upstream: FakeUpstream
     ) -> None:
