@@ -95,7 +95,7 @@ class Generator:
             self._run_rounds(answer, request)
         else:
             cancellation = Cancellation()
-            self._run(answer, lambda: self._open(request, cancellation), cancellation)
+            self._run(answer, lambda: self._open(answer, request, cancellation), cancellation)
 
     def resume(self, answer: Answer, prompt: Prompt) -> None:
         """Ask the upstream to go on from what the answer says already.
@@ -112,7 +112,7 @@ class Generator:
 
         def reopen() -> Stream:
             try:
-                return Continuation(self._open(request, cancellation, **extra), text)
+                return Continuation(self._open(answer, request, cancellation, **extra), text)
             except ChatAppError as error:
                 raise interrupted(error) from None
 
@@ -154,7 +154,9 @@ class Generator:
             messages = [{"role": "system", "content": self._settings.system_prompt}, *messages]
         return cut(messages, self._settings.history_max_tokens)
 
-    def _open(self, request: AnswerRequest, cancellation: Cancellation, **extra: Any) -> Any:
+    def _open(
+        self, answer: Answer, request: AnswerRequest, cancellation: Cancellation, **extra: Any
+    ) -> Any:
         # A hook that waits must not do so in gevent's hub, where a pump would call it.
         return self._upstream.open(
             request.model,
@@ -162,6 +164,7 @@ class Generator:
             request.options | extra,
             cancellation,
             not self._hooks.piece,
+            lambda: self._call_goes_on(answer.id, answer.owner, request.model, "refused"),
         )
 
     def _run_rounds(self, answer: Answer, request: AnswerRequest) -> None:
@@ -175,9 +178,9 @@ class Generator:
                 self._call_goes_on(answer.id, answer.owner, request.model, "tool_calls")
             request.messages = messages
             extra: dict[str, Any] = {"tools": self._tools.specs()}
-            return self._open(
-                request, cancellation, **extra, **({} if may_call else {"tool_choice": "none"})
-            )
+            if not may_call:
+                extra["tool_choice"] = "none"
+            return self._open(answer, request, cancellation, **extra)
 
         def write_event(kind: EventType, fields: dict[str, Any]) -> None:
             answer.log.append(kind, event_data(fields))

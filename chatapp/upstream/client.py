@@ -174,6 +174,7 @@ class Upstream:
         options: dict[str, Any],
         c: Cancellation,
         in_event_loop: bool = True,
+        asks_again: Callable[[], None] = lambda: None,
     ) -> CompletionStream:
         """Ask; returns when the upstream has accepted.
 
@@ -181,31 +182,34 @@ class Upstream:
         :param options: sampling options by OpenAI's names.
         :param c: closes the connection, from anywhere and in any phase.
         :param pumped: whether what reads the pieces never waits, so that a pump may call it.
+        :param asks_again: called before a second request, without an option that was refused.
         :raises ChatAppError: the upstream refuses or can't be reached.
         """
         token = current_cancellation.set(c)
         try:
             with translate_errors(model, {*options, "stream_options"}):
-                response = self._ask_twice(model, messages, options)
+                response = self._ask_twice(model, messages, options, asks_again)
         finally:
             current_cancellation.reset(token)
         prompt = estimated_tokens(text for message in messages for text in texts_of(message))
         read_body = self._read_body() if in_event_loop else None
         return CompletionStream(response, c, prompt, read_body, self._settings.upstream_timeout)
 
-    def _ask_twice(
-        self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]
-    ) -> httpx2.Response:
+    def _ask_twice(self, *asked: Any) -> httpx2.Response:
         """Ask; again where the embedded model has died since: it bills nobody, and starts anew."""
         try:
-            return self._ask(model, messages, options)
+            return self._ask(*asked)
         except openai.APIConnectionError as error:
             if not self.is_local or isinstance(error, openai.APITimeoutError):
                 raise
-            return self._ask(model, messages, options)
+            return self._ask(*asked)
 
     def _ask(
-        self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]
+        self,
+        model: str,
+        messages: list[dict[str, Any]],
+        options: dict[str, Any],
+        asks_again: Callable[[], None],
     ) -> httpx2.Response:
         request = {"model": model, "messages": messages, "stream": True, **options}
         request["stream_options"] = {"include_usage": True}
@@ -216,6 +220,7 @@ class Upstream:
             refused = refused_options(report_of(error), asked_for(request))
             if not refused:
                 raise
+        asks_again()
         response = self._post(without(request, refused))
         self._refused.remember(model, refused)
         return response
