@@ -6,9 +6,10 @@ ones go by the status alone.
 
 import re
 from collections.abc import Collection
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..errors import (
+    SEEN_CHARS,
     ChatAppError,
     UpstreamAddress,
     UpstreamAuth,
@@ -88,7 +89,7 @@ CERTAIN: Final = (
         BUSY,
         (0, 429),
         r"try again in|retry (in|after)|retrydelay|per.?(second|min|hour|day)|rate.?limit"
-        r"|too many requests|concurren",
+        r"|too many requests|concurren|overload",
     ),
     Cause(
         UpstreamQuota,
@@ -197,6 +198,8 @@ OPTION: Final = {
     "value": "The model does not take {name} as it is set. Choose another value.",
 }
 
+BROKEN_OFF_WAIT: Final = 60.0
+"""Seconds to leave a server alone that was too busy to end an answer."""
 NO_SUCH_PATH: Final = Cause(UpstreamAddress, WRONG_ADDRESS, (404,))
 
 
@@ -229,6 +232,14 @@ def error_for(
         param=cause.param,
         retry_after=wait if waits else None,
     )
+
+
+def reported(error: Any) -> ChatAppError:
+    """The fault that an `error` object in a stream tells of."""
+    report = Report.of_object(error)
+    fault = error_for(report, wait=BROKEN_OFF_WAIT if report.wait is None else report.wait)
+    fault.seen = f"reported in the stream: {str(error)[:SEEN_CHARS]!r}"
+    return fault
 
 
 def _first(causes: tuple[Cause, ...], report: Report) -> Cause | None:

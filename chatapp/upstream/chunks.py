@@ -13,7 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from ..answers.events import EventType
-from ..errors import SEEN_CHARS, ChatAppError, UpstreamBusy, UpstreamError, UpstreamInvalid
+from ..errors import SEEN_CHARS, UpstreamError, UpstreamInvalid
+from .advice import reported
 
 Delta = tuple[EventType, str]
 
@@ -206,19 +207,6 @@ def _join_parts(delta: dict[str, Any]) -> None:
 def _text_of(parts: Iterable[Any]) -> str:
     texts = (part.get("text") for part in parts if isinstance(part, dict))
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def reported(error: Any) -> ChatAppError:
-    """The fault that an `error` object in the stream tells of."""
-    details = error if isinstance(error, dict) else {}
-    kind = f"{details.get('code')} {details.get('type')}"
-    seen = f"reported in the stream: {str(error)[:SEEN_CHARS]!r}"
-    if "429" in kind or "rate_limit" in kind or "overloaded" in kind:
-        busy = "The model is busy; try again in a minute."
-        return UpstreamBusy(busy, retry_after=60, seen=seen)
-    return UpstreamError(
-        "The model's server reported an error while it was answering. Ask again.", seen=seen
-    )
 
 
 def tokens(usage: Usage) -> dict[str, int]:

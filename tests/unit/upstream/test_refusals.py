@@ -7,7 +7,7 @@ import pytest
 
 from chatapp.answers.events import EventType
 from chatapp.errors import ChatAppError
-from chatapp.upstream.advice import error_for
+from chatapp.upstream.advice import error_for, reported
 from chatapp.upstream.refused_options import (
     MAX_MODELS,
     REMEMBERED_SECONDS,
@@ -140,7 +140,7 @@ def test_other_statuses_are_about_no_option(status: int) -> None:
     [
         ({"message": "x", "code": 429}, "upstream_busy"),
         ({"message": "x", "code": "502"}, "upstream_error"),
-        ({"type": "overloaded_error", "message": "Overloaded"}, "upstream_overloaded"),
+        ({"type": "overloaded_error", "message": "Overloaded"}, "upstream_busy"),
         ({"message": "Rate limit reached", "type": "rate_limit_exceeded"}, "upstream_busy"),
         ({"message": "x", "code": 402}, "upstream_quota"),
         ({"message": "This model's maximum context length is 9"}, "upstream_too_long"),
@@ -152,7 +152,9 @@ def test_other_statuses_are_about_no_option(status: int) -> None:
     ],
 )
 def test_an_error_in_a_stream_goes_by_the_same_table(error: Any, code: str) -> None:
-    assert error_for(Report.of_object(error)).code == code
+    fault = reported(error)
+    assert fault.code == code
+    assert fault.seen == f"reported in the stream: {str(error)!r}"
 
 
 @pytest.mark.parametrize(
