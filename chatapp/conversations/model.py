@@ -34,6 +34,11 @@ class Content:
     def __bool__(self) -> bool:
         return bool(self.text)
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing to be told by it."""
+        return not self.text.strip()
+
     def for_upstream(self) -> str:
         """The `content` of a message in OpenAI's form."""
         return self.text
@@ -93,6 +98,29 @@ class Conversation:
             messages.append(self.messages[at])
             at = self.messages[at].parent
         return messages[::-1]
+
+    def turns_before(self, answer_id: str) -> list[Message]:
+        """What the model is told of the path to an answer, which is not among it.
+
+        An answer that failed or came to nothing gives way to the newest good version of it;
+        without one, what it says is told, and nothing where it says nothing.
+        """
+        path = self.path(answer_id)
+        turns = [self._good_version(message) for message in path if message.id != answer_id]
+        return [message for message in turns if not message.content.is_blank]
+
+    def _good_version(self, message: Message) -> Message:
+        failed = message.content.is_blank or message.status == Status.FAILED
+        if message.role != "assistant" or not failed:
+            return message
+        good = [
+            other
+            for other in self.messages.values()
+            if (other.parent, other.role, other.status)
+            == (message.parent, "assistant", Status.DONE)
+            and not other.content.is_blank
+        ]
+        return good[-1] if good else message
 
     def siblings(self) -> dict[tuple[str | None, str], list[str]]:
         """For each parent and role, the ids of the messages that are alternatives to each other."""

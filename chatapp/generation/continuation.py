@@ -26,7 +26,7 @@ def prefilled(
     messages: list[dict[str, Any]], text: str, style: str
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The history with the answer's beginning, and what the request needs beside it."""
-    if not text:
+    if not text.strip():
         return messages, {}
     mark, extra = STYLES[style]
     return [*messages, {"role": "assistant", "content": text} | mark], extra

@@ -15,7 +15,7 @@ from ..settings import Settings
 from ..upstream.client import Upstream
 from ..upstream.transport import Cancellation
 from .continuation import Continuation, interrupted, prefilled
-from .history import cut
+from .history import cut, well_formed
 from .hooks import AnswerInfo, AnswerRequest, AnswerResult, Hooks
 from .sampling import sampling_of
 from .tools.executor import ToolContext
@@ -95,7 +95,7 @@ class Generator:
             self._run_rounds(answer, request)
         else:
             cancellation = Cancellation()
-            self._run(answer, lambda: self._open(request, cancellation), cancellation)
+            self._run(answer, lambda: self._open(answer, request, cancellation), cancellation)
 
     def resume(self, answer: Answer, prompt: Prompt) -> None:
         """Ask the upstream to go on from what the answer says already.
@@ -112,7 +112,7 @@ class Generator:
 
         def reopen() -> Stream:
             try:
-                return Continuation(self._open(request, cancellation, **extra), text)
+                return Continuation(self._open(answer, request, cancellation, **extra), text)
             except ChatAppError as error:
                 raise interrupted(error) from None
 
@@ -154,14 +154,17 @@ class Generator:
             messages = [{"role": "system", "content": self._settings.system_prompt}, *messages]
         return cut(messages, self._settings.history_max_tokens)
 
-    def _open(self, request: AnswerRequest, cancellation: Cancellation, **extra: Any) -> Any:
+    def _open(
+        self, answer: Answer, request: AnswerRequest, cancellation: Cancellation, **extra: Any
+    ) -> Any:
         # A hook that waits must not do so in gevent's hub, where a pump would call it.
         return self._upstream.open(
             request.model,
-            request.messages,
+            well_formed(request.messages),
             request.options | extra,
             cancellation,
             not self._hooks.piece,
+            lambda: self._call_goes_on(answer.id, answer.owner, request.model, "refused"),
         )
 
     def _run_rounds(self, answer: Answer, request: AnswerRequest) -> None:
@@ -175,9 +178,9 @@ class Generator:
                 self._call_goes_on(answer.id, answer.owner, request.model, "tool_calls")
             request.messages = messages
             extra: dict[str, Any] = {"tools": self._tools.specs()}
-            return self._open(
-                request, cancellation, **extra, **({} if may_call else {"tool_choice": "none"})
-            )
+            if not may_call:
+                extra["tool_choice"] = "none"
+            return self._open(answer, request, cancellation, **extra)
 
         def write_event(kind: EventType, fields: dict[str, Any]) -> None:
             answer.log.append(kind, event_data(fields))
@@ -215,14 +218,13 @@ class Generator:
 def prompt_for(
     conversation: Conversation, answer_id: str, model: str, options: dict[str, Any]
 ) -> Prompt:
-    """What an answer of a conversation answers: the path to it, with the conversation's settings.
+    """What an answer of a conversation answers: the turns before it, with its settings.
 
-    Answers that came to nothing are left out; options of the request win over the conversation's.
+    Options of the request win over the conversation's.
     """
     messages = [
         {"role": message.role, "content": message.content.for_upstream()}
-        for message in conversation.path(answer_id)
-        if message.content and message.id != answer_id
+        for message in conversation.turns_before(answer_id)
     ]
     if prompt := conversation.settings.get("system_prompt"):
         messages.insert(0, {"role": "system", "content": prompt})

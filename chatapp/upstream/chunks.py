@@ -11,7 +11,8 @@ import msgspec
 
 from ..answers.events import EventType
 from ..answers.text.think_tags import ThinkTags
-from ..errors import SEEN_CHARS, ChatAppError, UpstreamBusy, UpstreamError
+from ..errors import UpstreamError
+from .advice import reported
 from .choices import FirstChoice
 from .chunk_types import Chunk, Usage, decode, decode_known
 from .finish_reasons import finish_reason
@@ -279,19 +280,6 @@ class ChunkReader:
             self._tail_of_text = self._tail_of_text or with_text
             self.finish_reason = reason
             self._careful = True
-
-
-def reported(error: Any) -> ChatAppError:
-    """The fault that an `error` object in the stream tells of."""
-    details = error if isinstance(error, dict) else {}
-    kind = f"{details.get('code')} {details.get('type')}"
-    seen = f"reported in the stream: {str(error)[:SEEN_CHARS]!r}"
-    if "429" in kind or "rate_limit" in kind or "overloaded" in kind:
-        busy = "The model is busy; try again in a minute."
-        return UpstreamBusy(busy, retry_after=60, seen=seen)
-    return UpstreamError(
-        "The model's server reported an error while it was answering. Ask again.", seen=seen
-    )
 
 
 def tokens(usage: Usage) -> dict[str, int]:

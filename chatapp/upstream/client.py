@@ -1,11 +1,9 @@
 """The way to the model: the OpenAI SDK for the request, our own reading of the answer's bytes.
 
-The SDK makes the request and raises its errors. Its retries are off, for each may be billed; the
-two requests that we repeat were refused by the server, before it did any work, for a parameter that
-it does not know.
+The SDK makes the request and raises its errors. Its retries are off, for each may be billed; what
+we repeat, once, was refused by the server before it did any work, for an option of the request.
 """
 
-import json
 import logging
 import os
 import threading
@@ -16,18 +14,26 @@ import httpx2
 import openai
 
 from ..answers.text.tokens import estimated_tokens, texts_of
-from ..errors import ChatAppError, UpstreamInvalid, UpstreamModelNotFound, UpstreamUnconfigured
+from ..errors import (
+    ChatAppError,
+    UpstreamAddress,
+    UpstreamInvalid,
+    UpstreamModelNotFound,
+    UpstreamTimeout,
+    UpstreamUnconfigured,
+)
 from ..settings import Settings
+from .advice import LATE, WRONG_ADDRESS, refused_options
 from .chunks import ChunkReader
 from .completion_stream import CompletionStream, ReadBody
-from .errors import translate_errors
+from .errors import report_of, translate_errors, way
+from .model_catalog import LIST_SECONDS, MAX_LIST_BYTES, ModelCatalog
+from .refused_options import RefusedOptions, asked_for, without
 from .transport import Cancellation, current_cancellation
 
 logger = logging.getLogger(__name__)
 
 OPENAI_DEFAULT_MODEL: Final = "gpt-5-mini"
-LIST_SECONDS: Final = 5.0
-"""How long an upstream may take to list its models; a visitor waits for it."""
 
 
 class LocalServer(Protocol):
@@ -73,8 +79,8 @@ class Upstream:
         self._local_model_id = local_model_id if settings.wants_local_model else None
         self._lock = threading.Lock()
         self._clients: dict[tuple[Any, ...], openai.OpenAI] = {}
-        self._listed_model: str | None = None
-        self._quirks: set[tuple[str, str]] = set()
+        self._catalog = ModelCatalog(self._listing)
+        self._refused = RefusedOptions()
 
     @property
     def is_local(self) -> bool:
@@ -117,24 +123,46 @@ class Upstream:
             return known
         if settings.base_url is None:
             return OPENAI_DEFAULT_MODEL
-        if self._listed_model is None:
-            self._listed_model = self._first_listed()
-        return self._listed_model
+        return self._catalog.first()
 
-    def _first_listed(self) -> str:
-        client = self._client().with_options(timeout=LIST_SECONDS)
+    def _listing(self) -> bytes:
+        """The upstream's list of models, as it came."""
+        cancellation = Cancellation()
+        token = current_cancellation.set(cancellation)
+        late = threading.Timer(LIST_SECONDS, cancellation.cancel)
+        late.daemon = True
+        late.start()
         try:
             with translate_errors(""):
-                listed = json.loads(client.models.with_raw_response.list().content)
-            model = listed["data"][0]["id"]
-        except (LookupError, TypeError, ValueError, UpstreamModelNotFound):
-            model = None
+                return self._get_models()
+        except (UpstreamModelNotFound, UpstreamAddress) as error:
+            logger.warning("models: %s: %s", error.code, error.seen)
+            return b""
         except ChatAppError as error:
             logger.warning("models: %s: %s", error.code, error.seen)
+            if cancellation.cancelled:
+                raise UpstreamTimeout(LATE, seen=error.seen) from None
             raise
-        if not isinstance(model, str):
-            raise UpstreamInvalid("The model's server lists no model. Set CHATAPP_MODEL.")
-        return model
+        finally:
+            late.cancel()
+            current_cancellation.reset(token)
+
+    def _get_models(self) -> bytes:
+        listed: object = self._client().get(
+            "/models", cast_to=httpx2.Response, stream=True, stream_cls=openai.Stream[object]
+        )
+        response, body = cast(httpx2.Response, listed), bytearray()
+        try:
+            for piece in response.iter_bytes():
+                body += piece
+                if len(body) > MAX_LIST_BYTES:
+                    raise UpstreamInvalid(
+                        "The model's server lists too many models. Set CHATAPP_MODEL.",
+                        seen=f"more than {MAX_LIST_BYTES} bytes from {way(response.request)}",
+                    )
+        finally:
+            response.close()
+        return bytes(body)
 
     def models(self) -> list[str]:
         """What a visitor may choose; the default comes first."""
@@ -147,6 +175,7 @@ class Upstream:
         options: dict[str, Any],
         c: Cancellation,
         in_event_loop: bool = True,
+        asks_again: Callable[[], None] = lambda: None,
     ) -> CompletionStream:
         """Ask; returns when the upstream has accepted.
 
@@ -154,12 +183,13 @@ class Upstream:
         :param options: sampling options by OpenAI's names.
         :param c: closes the connection, from anywhere and in any phase.
         :param pumped: whether what reads the pieces never waits, so that a pump may call it.
+        :param asks_again: called before a second request, without an option that was refused.
         :raises ChatAppError: the upstream refuses or can't be reached.
         """
         token = current_cancellation.set(c)
         try:
-            with translate_errors(model):
-                response = self._ask_twice(model, messages, options)
+            with translate_errors(model, {*options, "stream_options"}):
+                response = self._ask_twice(model, messages, options, asks_again)
         finally:
             current_cancellation.reset(token)
         prompt = estimated_tokens(text for message in messages for text in texts_of(message))
@@ -171,48 +201,50 @@ class Upstream:
         reader = ChunkReader(think_tags, keep="tools" in options)
         return CompletionStream(response, c, prompt, read_body, settings.upstream_timeout, reader)
 
-    def _ask_twice(
-        self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]
-    ) -> httpx2.Response:
+    def _ask_twice(self, *asked: Any) -> httpx2.Response:
         """Ask; again where the embedded model has died since: it bills nobody, and starts anew."""
         try:
-            return self._ask(model, messages, options)
+            return self._ask(*asked)
         except openai.APIConnectionError as error:
             if not self.is_local or isinstance(error, openai.APITimeoutError):
                 raise
-            return self._ask(model, messages, options)
+            return self._ask(*asked)
 
     def _ask(
-        self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]
+        self,
+        model: str,
+        messages: list[dict[str, Any]],
+        options: dict[str, Any],
+        asks_again: Callable[[], None],
     ) -> httpx2.Response:
-        client = self._client()
-        while True:
-            request = self._request(model, messages, options)
-            try:
-                # `chat.completions.create` sends the same, after 0.1 ms of checks for each message.
-                response: object = client.post(
-                    "/chat/completions",
-                    body=request,
-                    cast_to=httpx2.Response,
-                    stream=True,
-                    stream_cls=openai.Stream[object],
-                )
-                return cast(httpx2.Response, response)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                quirk = _quirk(error, request)
-                if quirk is None:
-                    raise
-                self._quirks.add((model, quirk))
-
-    def _request(
-        self, model: str, messages: list[dict[str, Any]], options: dict[str, Any]
-    ) -> dict[str, Any]:
         request = {"model": model, "messages": messages, "stream": True, **options}
-        if (model, "stream_options") not in self._quirks:
-            request["stream_options"] = {"include_usage": True}
-        if (model, "max_tokens") in self._quirks and "max_tokens" in request:
-            request["max_completion_tokens"] = request.pop("max_tokens")
-        return request
+        request["stream_options"] = {"include_usage": True}
+        request = without(request, self._refused.of(model))
+        try:
+            return self._post(request)
+        except openai.APIStatusError as error:
+            refused = refused_options(report_of(error), asked_for(request))
+            if not refused:
+                raise
+        asks_again()
+        response = self._post(without(request, refused))
+        self._refused.remember(model, refused)
+        return response
+
+    def _post(self, request: dict[str, Any]) -> httpx2.Response:
+        # `chat.completions.create` sends the same, after 0.1 ms of checks for each message.
+        posted: object = self._client().post(
+            "/chat/completions",
+            body=request,
+            cast_to=httpx2.Response,
+            stream=True,
+            stream_cls=openai.Stream[object],
+        )
+        response = cast(httpx2.Response, posted)
+        if response.request.method != "POST":  # RFC 9110, 15.4.2: a redirect may make it a GET.
+            response.close()
+            raise UpstreamAddress(WRONG_ADDRESS, seen=way(response.request, response.history))
+        return response
 
     def _client(self) -> openai.OpenAI:
         """The SDK's client. Made after a fork, never before: two processes can't share a socket."""
@@ -246,14 +278,12 @@ class Upstream:
             "default_headers": {"Accept-Encoding": "identity"},
         }
         if settings.azure_endpoint:
-            return openai.AzureOpenAI(azure_endpoint=settings.azure_endpoint, **common)
+            token = settings.azure_ad_token
+            return openai.AzureOpenAI(
+                azure_endpoint=settings.azure_endpoint,
+                api_version=settings.azure_api_version,
+                azure_ad_token=token,
+                api_key=None if token else settings.azure_api_key or settings.api_key,
+                **common,
+            )
         return openai.OpenAI(base_url=base_url, api_key=api_key, **common)
-
-
-def _quirk(error: openai.APIStatusError, request: dict[str, Any]) -> str | None:
-    """The parameter that this server refuses though most know it."""
-    if "stream_options" in request and "stream_options" in error.message:
-        return "stream_options"
-    if "max_tokens" in request and "max_completion_tokens" in error.message:
-        return "max_tokens"
-    return None

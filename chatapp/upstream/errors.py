@@ -1,10 +1,11 @@
-"""What is told to a visitor when the upstream refuses, or can't be reached."""
+"""The SDK's errors as ours: what the visitor is told, and what the operator finds in the log."""
 
 import contextlib
 import email.utils
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Final
 
 import httpx2
 import openai
@@ -12,42 +13,46 @@ import openai
 from ..errors import (
     SEEN_CHARS,
     ChatAppError,
-    UpstreamAuth,
-    UpstreamBusy,
-    UpstreamError,
-    UpstreamModelNotFound,
-    UpstreamOverloaded,
-    UpstreamRejected,
+    UpstreamAddress,
     UpstreamTimeout,
     UpstreamUnconfigured,
     UpstreamUnreachable,
 )
+from .advice import DOWN, LATE, WRONG_ADDRESS, error_for
+from .reports import Report
+from .transport import Proxies
+
+KEYS: Final = ("authorization", "api-key")
+"""Headers that carry a secret."""
+MIN_KEY_CHARS: Final = 6
+"""A shorter one would be found in ordinary words."""
 
 
 @contextlib.contextmanager
-def translate_errors(model: str) -> Iterator[None]:
+def translate_errors(model: str, asked: Collection[str] = ()) -> Iterator[None]:
     """The SDK's errors as ours.
 
     :param model: that is asked.
-    :raises ChatAppError: `seen` has what the upstream said.
+    :param asked: the options of the request, by the names that the visitor knows.
+    :raises ChatAppError: `seen` has what the upstream said, and who that is.
     """
     try:
         yield
     except openai.APITimeoutError as error:
-        raise UpstreamTimeout(
-            "The model's server did not answer in time. Try again.", seen=repr(error.__cause__)
-        ) from None
+        raise UpstreamTimeout(LATE, seen=f"{way(error.request)}: {error.__cause__!r}") from None
     except openai.APIConnectionError as error:
-        url = error.request.url
-        raise UpstreamUnreachable(
-            "The model's server can't be reached. Try again in a moment.",
-            seen=f"no connection to {url.host}:{url.port}: {error.__cause__!r}",
-        ) from None
+        cause = error.__cause__
+        seen = without_keys(f"{way(error.request)}: {cause!r}{hint(cause)}", error.request)
+        if isinstance(cause, httpx2.TooManyRedirects | httpx2.UnsupportedProtocol):
+            raise UpstreamAddress(WRONG_ADDRESS, seen=seen) from None
+        raise UpstreamUnreachable(DOWN, seen=seen) from None
     except openai.APIStatusError as error:
-        refused = refusal(error, model)
-        request, said = error.request_id, error.message[:SEEN_CHARS]
-        refused.seen = f"status {error.status_code}, its request {request!r}: {said!r}"
-        raise refused from None
+        raise refusal(error.response, error.response.text, model, asked) from None
+    except httpx2.HTTPError as error:
+        # The SDK reads a refusal's body, and what breaks off there is no error of its own.
+        if refused := _refused_before(error):
+            raise refusal(refused, "", model, asked) from None
+        raise UpstreamUnreachable(DOWN, seen=repr(error)) from None
     except openai.OpenAIError as error:
         raise UpstreamUnconfigured(
             "The model's server is not set up completely; our log says what is missing.",
@@ -55,31 +60,65 @@ def translate_errors(model: str) -> Iterator[None]:
         ) from None
 
 
-def refusal(error: openai.APIStatusError, model: str) -> ChatAppError:
-    """Ours for an HTTP error of the upstream's."""
-    status, wait = error.status_code, retry_after(error.response.headers)
-    if status in (401, 403):
-        return UpstreamAuth(
-            "The model's server does not accept this server's key. Tell whoever runs this site."
-        )
-    if status == 404:
-        return UpstreamModelNotFound(
-            f"The model's server has no model {model!r}. Choose another one.", param="model"
-        )
-    if status == 429:
-        pause = "in a moment" if wait is None else f"in {max(round(wait), 1)} s"
-        return UpstreamBusy(f"The model is busy; try again {pause}.", retry_after=wait)
-    if status in (408, 504):
-        return UpstreamTimeout("The model's server did not answer in time. Try again.")
-    if status == 503:
-        return UpstreamOverloaded(
-            "The model's server is overloaded or starting. Try again in a moment.", retry_after=wait
-        )
-    if status >= 500:
-        return UpstreamError("The model's server has a fault. Try again in a moment.")
-    return UpstreamRejected(
-        "The model's server refuses this request. A shorter conversation or other options may help."
+def refusal(
+    response: httpx2.Response, text: str, model: str, asked: Collection[str]
+) -> ChatAppError:
+    """Ours for an HTTP error of the upstream's, whose body is `text`."""
+    report = Report.of_reply(response.status_code, text)
+    error = error_for(report, model, asked, retry_after(response.headers))
+    error.seen = (
+        f"status {response.status_code} from {way(response.request, response.history)}, "
+        f"its request {response.headers.get('x-request-id')!r}: "
+        f"{without_keys(text, response.request)[:SEEN_CHARS]!r}"
     )
+    return error
+
+
+def _refused_before(error: BaseException) -> httpx2.Response | None:
+    """The refusal that was read when this happened."""
+    context: BaseException | None = error
+    while context is not None:
+        if isinstance(context, httpx2.HTTPStatusError):
+            return context.response
+        context = context.__context__
+    return None
+
+
+def report_of(error: openai.APIStatusError) -> Report:
+    """The refusal, from its whole body: the SDK's message has a part of it."""
+    return Report.of_reply(error.status_code, error.response.text)
+
+
+def way(request: httpx2.Request, redirects: Collection[httpx2.Response] = ()) -> str:
+    """Whom a request went to and how, for the log: without keys, passwords and queries."""
+    told = f"{request.method} {address(request.url)}"
+    for response in redirects:
+        told += f", redirected from {address(response.request.url)}"
+    with contextlib.suppress(httpx2.UnsupportedProtocol):
+        if proxy := Proxies.from_environment().proxy_for(request.url):
+            told += f", by the proxy {address(proxy.url)}"
+    return told
+
+
+def address(url: httpx2.URL) -> str:
+    path = url.raw_path.partition(b"?")[0]
+    return f"{url.scheme}://{(url.netloc + path).decode('ascii')}".rstrip("/")
+
+
+def hint(cause: BaseException | None) -> str:
+    """What an operator may do about a connection that fails."""
+    if "CERTIFICATE_VERIFY_FAILED" in repr(cause):
+        return "; SSL_CERT_FILE names the certificates that are trusted"
+    return ""
+
+
+def without_keys(text: str, request: httpx2.Request) -> str:
+    """The text, with the keys of the request made unreadable."""
+    for name in KEYS:
+        key = request.headers.get(name, "").removeprefix("Bearer ")
+        if len(key) >= MIN_KEY_CHARS:
+            text = text.replace(key, "***")
+    return text
 
 
 def retry_after(headers: httpx2.Headers) -> float | None:

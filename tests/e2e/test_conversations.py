@@ -86,6 +86,44 @@ def test_an_answer_may_be_written_again(site: Site) -> None:
     assert client.get(f"/api/answers/{start['answer_id']}").json["text"] == "first try"
 
 
+def test_after_an_answer_that_was_stopped_before_its_first_word_roles_still_alternate(
+    site: Site,
+) -> None:
+    """Templates that demand it would refuse this conversation for ever."""
+    site.upstream.script = silent
+    client = site.visitor()
+    asked = client.ask("stopped early")
+    site.upstream.call("stopped early")
+    client.call("POST", asked["stop"])
+    site.upstream.script = echo
+    conversation = asked["answer"]["conversation_id"]
+    client.call("PATCH", f"/api/conversations/{conversation}", {"settings": {"system_prompt": "S"}})
+    ask(client, "asked anew", conversation_id=conversation)
+    ask(client, "and on", conversation_id=conversation)
+    joined_question = "stopped early\n\nasked anew"
+    assert site.upstream.call("and on").json["messages"] == [
+        {"role": "system", "content": "S"},
+        *turns(joined_question, f"re: {joined_question}", "and on"),
+    ]
+
+
+def test_after_a_failed_second_answer_the_model_is_told_the_first(site: Site) -> None:
+    site.upstream.script = echo
+    client = site.visitor()
+    start = ask(client, "well answered")
+    site.upstream.script = by_hand
+    again = client.call("POST", "/api/chat", {"regenerate": start["answer_id"]}).json
+    call = site.upstream.call("well answered")
+    call.head()
+    call.text("half")
+    call.cut()
+    assert client.stream(again["events"]).all()[-1].event == "failed"
+    site.upstream.script = echo
+    ask(client, "and further", conversation_id=start["conversation_id"])
+    history = turns("well answered", "re: well answered", "and further")
+    assert site.upstream.call("and further").json["messages"] == history
+
+
 def test_a_question_may_be_edited(site: Site) -> None:
     """What followed it is replaced, what came before stays."""
     site.upstream.script = echo

@@ -120,6 +120,18 @@ class TestBefore:
         path = f"/api/conversations/{events[0].data['conversation_id']}"
         assert visitor.get(path).json["messages"][0]["content"] == "change this"
 
+    def test_makes_no_second_system_message(self, site: Served) -> None:
+        """Strict servers refuse one; so it is put in order after the hooks."""
+        system = {"role": "system", "content": "Be brief."}
+        visitor, question = site.visitor(), {"role": "user", "content": "change that"}
+        body = {"messages": [system, question]}
+        visitor.call("POST", "/api/chat", body, Accept="text/event-stream")
+        [call] = site.calls("change that, changed")
+        assert call.json["messages"] == [
+            {"role": "system", "content": "Context.\n\nBe brief."},
+            {"role": "user", "content": "change that, changed"},
+        ]
+
     @pytest.mark.parametrize("form", ["message", "messages"])
     def test_a_refusal_reaches_the_client_and_leaves_nothing(self, site: Served, form: str) -> None:
         visitor = site.visitor()

@@ -11,7 +11,8 @@ A file of `tests/unit/upstream/dialects` is TOML:
 * `[answer]`: what is right. In `streams`: `text` and `reasoning` (empty), then either
   `finish_reason` or the `code` of the failure; and where they matter `usage`, `tool_calls` and
   `sent_back`: what the next round of tools repeats of the message. In `refusals`: `code`,
-  `retryable`, `param` (none), and where it matters `message`: a part of the sentence.
+  `retryable`, `param` (none), and where it matters `message`: a part of the sentence; `tries` (1):
+  requests for one question, 2 where a second one leaves out a refused option.
 """
 
 import tomllib

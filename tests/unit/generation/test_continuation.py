@@ -216,8 +216,9 @@ class TestAsking:
         assert prefilled(self.HISTORY, "Hi, I", style) == ([*self.HISTORY, beginning], extra)
         assert len(self.HISTORY) == 1
 
-    def test_without_a_beginning_is_asking_anew(self) -> None:
-        assert prefilled(self.HISTORY, "", "vllm") == (self.HISTORY, {})
+    @pytest.mark.parametrize("text", ["", " \n"])
+    def test_without_a_beginning_is_asking_anew(self, text: str) -> None:
+        assert prefilled(self.HISTORY, text, "vllm") == (self.HISTORY, {})
 
 
 def test_what_could_not_be_continued_was_interrupted_and_may_be_tried_again() -> None:

@@ -5,63 +5,12 @@ A message is for the person in front of the page: what happened, and what to do.
 an upstream's raw text, a key or a path.
 """
 
-from typing import Any, ClassVar, Final
+from typing import Any
 
-SEEN_CHARS: Final = 500
-"""Of what an upstream said of its fault, for the log."""
-
-
-class ChatAppError(Exception):
-    """The root of everything this package raises on purpose.
-
-    :param message: a sentence that the visitor may read.
-    :param param: the name of the request field at fault, if there is one.
-    :param retry_after: seconds until trying again makes sense.
-    """
-
-    code: ClassVar[str] = "internal"
-    status: int = 500
-    retryable: ClassVar[bool] = True
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        param: str | None = None,
-        retry_after: float | None = None,
-        seen: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.retry_after = retry_after
-        self.seen = seen
-        """What there was to see of the fault, for our log alone."""
-
-    def fields(self) -> dict[str, Any]:
-        """The data of a `failed` event."""
-        return {"code": self.code, "message": self.message, "retryable": self.retryable}
-
-    def details(self) -> dict[str, Any]:
-        """Everything, for another worker; `restored` makes the error of it."""
-        more = {"status": self.status, "param": self.param, "retry_after": self.retry_after}
-        return self.fields() | more
-
-    def body(self) -> dict[str, Any]:
-        """An HTTP reply's body."""
-        return {"error": {"code": self.code, "message": self.message, "param": self.param}}
-
-
-class InternalError(ChatAppError):
-    """A fault of this software; the log has the traceback."""
-
-
-class ConfigError(ChatAppError):
-    """The settings can't work; raised at start-up, read by the operator."""
-
-    code = "config"
-    retryable = False
-
+from .base import SEEN_CHARS as SEEN_CHARS
+from .base import ChatAppError as ChatAppError
+from .base import ConfigError as ConfigError
+from .base import InternalError as InternalError
 
 # What the client did wrong.
 
@@ -243,6 +192,30 @@ class UpstreamAuth(ChatAppError):
     retryable = False
 
 
+class UpstreamForbidden(ChatAppError):
+    """The upstream does not serve this server, whatever its key: its country, its address."""
+
+    code = "upstream_forbidden"
+    status = 502
+    retryable = False
+
+
+class UpstreamQuota(ChatAppError):
+    """Our account at the upstream is used up: 502, for it is the server's and not the visitor's."""
+
+    code = "upstream_quota"
+    status = 502
+    retryable = False
+
+
+class UpstreamAddress(ChatAppError):
+    """At the upstream's address is no such API."""
+
+    code = "upstream_address"
+    status = 502
+    retryable = False
+
+
 class UpstreamModelNotFound(ChatAppError):
     code = "upstream_model_not_found"
     status = 404
@@ -259,8 +232,24 @@ class UpstreamOverloaded(ChatAppError):
     status = 503
 
 
+class UpstreamTooLong(ChatAppError):
+    """The request is longer than the model's context, or than the upstream takes at once."""
+
+    code = "upstream_too_long"
+    status = 400
+    retryable = False
+
+
+class UpstreamModerated(ChatAppError):
+    """The upstream's provider does not allow the question."""
+
+    code = "upstream_moderated"
+    status = 400
+    retryable = False
+
+
 class UpstreamRejected(ChatAppError):
-    """The upstream calls the request itself invalid, e.g. longer than the model's context."""
+    """The upstream calls the request itself invalid; `param` names the option at fault."""
 
     code = "upstream_rejected"
     status = 400
