@@ -209,6 +209,17 @@ class StorageUnavailable(ChatAppError):
     status = 503
 
 
+class Misconfigured(StorageUnavailable, ConfigError):
+    """The database, the event log or the folder can't work as they are set up: `seen` says why."""
+
+    code = "misconfigured"
+    status = 503
+    retryable = False
+
+    def __str__(self) -> str:
+        return self.seen or self.message
+
+
 # What the upstream did.
 
 
