@@ -100,6 +100,13 @@ class Database:
         except (ConfigError, FileReplaced) as error:
             raise StorageUnavailable(UNAVAILABLE) from error
 
+    def probe(self) -> None:
+        """Use it without doing anything.
+
+        :raises StorageUnavailable: as `run`.
+        """
+        self.run(lambda _: None, read_only=True)
+
     def check(self) -> None:
         """:raises ConfigError: the schema is not current; the message says what to do."""
         self._once(migrations.check, patient=False)

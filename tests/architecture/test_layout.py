@@ -24,7 +24,7 @@ IMPORTS = {
     "upstream": "answers runtime upstream/transport",
     "upstream/transport": "",
     "conversations": "answers database runtime",
-    "eventlog": "answers database",
+    "eventlog": "answers database runtime",
     "answers": "runtime",
     "database": "runtime",
     "identity": "",

@@ -1,13 +1,16 @@
 """The event log in Redis: streams, and scripts that do each step as one."""
 
+import contextlib
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ...errors import ConfigError, StorageUnavailable
+from ...runtime.setup_fault import SetupFault
 from ..base import (
     MAX_ORPHANS,
     MAX_PUBLISHED,
@@ -50,6 +53,15 @@ class RedisEventLog:
                 "Redis needs redis-py: install the extra `redis` of this package."
             ) from None
         self._error = redis.RedisError
+        self._set_up_wrong = (
+            redis.AuthenticationError,
+            redis.exceptions.AuthorizationError,
+            redis.exceptions.NoPermissionError,
+            redis.exceptions.MovedError,
+            redis.exceptions.ClusterCrossSlotError,
+        )
+        self.fault = SetupFault()
+        self._url = url
         # A connection that broke while it was idle is made anew at once. A time-out is not tried
         # again: that is for those who know how long they can wait.
         again = redis.retry.Retry(redis.backoff.NoBackoff(), 1, (redis.ConnectionError,))
@@ -68,6 +80,16 @@ class RedisEventLog:
             raise ConfigError(f"CHATAPP_EVENTLOG_URL is no Redis URL: {error}.") from None
         self._redis: Any = redis.Redis(connection_pool=pool)
         self._scripts: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        """The URL, without its password."""
+        parts = urlsplit(self._url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def check(self) -> None:
+        """:raises ConfigError: the server refuses us."""
+        with self._errors():
+            self._redis.ping()
 
     def claim(self, record: Record) -> Record:
         fields = {name: value for name, value in asdict(record).items() if value is not None}
@@ -136,6 +158,19 @@ class RedisEventLog:
         counts = self._call("HGETALL", workers)
         return {worker.decode(): int(beats) for worker, beats in counts.items()}
 
+    def beat_here(self, writer: str) -> None:
+        # A connection that is not shared with greenlets. In a native thread it makes an event loop
+        # of that thread's own.
+        pool = self._redis.connection_pool
+        connection = pool.connection_class(**pool.connection_kwargs)
+        try:
+            connection.send_command("HINCRBY", f"{PREFIX}workers", writer, 1)
+            connection.read_response()
+        except self._error as error:
+            raise _unavailable(error) from error
+        finally:
+            connection.disconnect()
+
     def leave(self, writers: Iterable[str]) -> None:
         if names := list(writers):
             self._call("HDEL", f"{PREFIX}workers", *names)
@@ -164,23 +199,31 @@ class RedisEventLog:
         self._redis.connection_pool.disconnect()
 
     def _call(self, *command: Any) -> Any:
-        try:
+        with self.fault.watch(), self._errors():
             return self._redis.execute_command(*command)
-        except self._error as error:
-            raise _unavailable() from error
 
     def _run(self, text: str, *arguments: Any) -> Any:
         script = self._scripts.get(text)
         if script is None:
             script = self._scripts[text] = self._redis.register_script(text)
-        try:
+        with self.fault.watch(), self._errors():
             return script(args=arguments)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """The client's errors as ours."""
+        try:
+            yield
         except self._error as error:
-            raise _unavailable() from error
+            if isinstance(error, self._set_up_wrong) or "DB index" in str(error):
+                raise ConfigError(f"The event log {self} can't be used: {error}") from error
+            raise _unavailable(error) from error
 
 
-def _unavailable() -> StorageUnavailable:
-    return StorageUnavailable("The event log does not answer. Try again in 2 s.", retry_after=2)
+def _unavailable(error: Exception) -> StorageUnavailable:
+    return StorageUnavailable(
+        "The event log does not answer. Try again in 2 s.", retry_after=2, seen=str(error)
+    )
 
 
 def _names(found: Iterable[bytes]) -> frozenset[str]:
