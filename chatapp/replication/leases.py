@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ..errors import StorageUnavailable
@@ -111,7 +112,9 @@ class Leases:
         for record in tuple(self._taking.values()):
             if self._log.take(record.id, record.epoch, self._worker_id()):
                 logger.warning("answer %s of %s is taken over", record.id, record.writer)
-                self._begin_with(record)
+                # From here on the former writer writes nothing: the log goes as far as it will.
+                if taken := self._log.find(record.id):
+                    self._begin_with(replace(record, last_event=taken.last_event))
             del self._taking[record.id]
 
     def _begin_with(self, record: Record) -> None:

@@ -92,15 +92,14 @@ class RedisEventLog:
             self._redis.ping()
 
     def claim(self, record: Record) -> Record:
-        fields = {name: value for name, value in asdict(record).items() if value is not None}
-        if fields.pop("stop"):
-            fields["stop"] = 1
-        flat = [part for pair in fields.items() for part in pair]
-        return _record(self._run(scripts.CLAIM, record.id, *flat))
+        return _record(self._run(scripts.CLAIM, record.id, *_flat(record)))
 
     def add(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self.claim(record)
+        claim = self._script(scripts.CLAIM)
+        with self._used(), self._redis.pipeline(transaction=False) as together:
+            for record in records:
+                claim(args=(record.id, *_flat(record)), client=together)
+            together.execute()
 
     def find(self, answer_id: str) -> Record | None:
         fields = self._call("HGETALL", f"{PREFIX}answer:{answer_id}")
@@ -154,8 +153,9 @@ class RedisEventLog:
 
     def beat(self, writer: str) -> dict[str, int]:
         workers = f"{PREFIX}workers"
-        self._call("HINCRBY", workers, writer, 1)
-        counts = self._call("HGETALL", workers)
+        with self._used(), self._redis.pipeline(transaction=False) as together:
+            together.hincrby(workers, writer, 1).hgetall(workers)
+            _, counts = together.execute()
         return {worker.decode(): int(beats) for worker, beats in counts.items()}
 
     def beat_here(self, writer: str) -> None:
@@ -199,15 +199,25 @@ class RedisEventLog:
         self._redis.connection_pool.disconnect()
 
     def _call(self, *command: Any) -> Any:
-        with self.fault.watch(), self._errors():
+        with self._used():
             return self._redis.execute_command(*command)
 
     def _run(self, text: str, *arguments: Any) -> Any:
+        script = self._script(text)
+        with self._used():
+            return script(args=arguments)
+
+    def _script(self, text: str) -> Any:
         script = self._scripts.get(text)
         if script is None:
             script = self._scripts[text] = self._redis.register_script(text)
+        return script
+
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[None]:
+        """Around each use: faults as they are told to everybody."""
         with self.fault.watch(), self._errors():
-            return script(args=arguments)
+            yield
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -224,6 +234,14 @@ def _unavailable(error: Exception) -> StorageUnavailable:
     return StorageUnavailable(
         "The event log does not answer. Try again in 2 s.", retry_after=2, seen=str(error)
     )
+
+
+def _flat(record: Record) -> list[Any]:
+    """Names and values in turn, without those that say nothing."""
+    fields = {name: value for name, value in asdict(record).items() if value is not None}
+    if fields.pop("stop"):
+        fields["stop"] = 1
+    return [part for pair in fields.items() for part in pair]
 
 
 def _names(found: Iterable[bytes]) -> frozenset[str]:
