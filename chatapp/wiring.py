@@ -198,13 +198,18 @@ def _build_service(core: _Core, chat: str) -> Service:
         replicas=core.replicas,
         replicator=core.replicator,
         pubsub=core.pubsub,
-        leases=Leases(core.event_log, core.worker_id, core.settings.lease, takeover.adopt, owners),
+        leases=_build_leases(core, takeover, owners),
         limits=core.limits,
         starter=Starter(**vars(core)),
         retry_queue=core.retry_queue,
         ledger_writer=core.ledger_writer,
         housekeeping=housekeeping,
     )
+
+
+def _build_leases(core: _Core, takeover: Takeover, owners: str) -> Leases:
+    seconds, busy = core.settings.lease, core.settings.busy_lease
+    return Leases(core.event_log, core.worker_id, seconds, takeover.adopt, owners, busy)
 
 
 def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, EventLog]:

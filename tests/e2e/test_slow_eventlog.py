@@ -17,10 +17,10 @@ DELAY = 0.25
 
 @pytest.fixture
 def cluster(own_redis: RedisServer, start_cluster: Callable[..., Cluster]) -> Iterator[Cluster]:
-    """Two machines of one worker, whose Redis is far away."""
+    """Two machines of one worker; Redis is far away from the second."""
     proxy = SlowProxy(own_redis.port, DELAY)
-    shared = {"CHATAPP_EVENTLOG_URL": f"redis://127.0.0.1:{proxy.port}/0"}
-    yield start_cluster([shared, shared], "-w", "1")
+    urls = (own_redis.url, f"redis://127.0.0.1:{proxy.port}/0")
+    yield start_cluster([{"CHATAPP_EVENTLOG_URL": url} for url in urls], "-w", "1")
     proxy.close()
 
 
