@@ -120,6 +120,12 @@ class BodyTooLarge(ChatAppError):
     retryable = False
 
 
+class UnknownEncoding(ChatAppError):
+    code = "unknown_encoding"
+    status = 415
+    retryable = False
+
+
 class NotJSON(ChatAppError):
     code = "not_json"
     status = 415
