@@ -18,7 +18,7 @@ from .conversations.store import Store
 from .database.database import Database
 from .delivery.client_connection import SlowClientGuard
 from .errors import ChatAppError, InternalError
-from .eventlog import EventLog, needs_database, open_event_log
+from .eventlog import EventLog, RedisEventLog, needs_database, open_event_log
 from .generation.generator import Generator
 from .generation.hooks import Hooks
 from .generation.tools.registry import Tools
@@ -36,6 +36,7 @@ from .service.components import Components
 from .service.housekeeping import Housekeeping
 from .service.limits import Limits, running_of
 from .service.recorder import Recorder
+from .service.repair import Repair
 from .service.service import Service
 from .service.setup_check import SetupCheck
 from .service.starter import Starter
@@ -73,6 +74,7 @@ def build_components(
         local_model.missing(),
     )
     core = _build_core(settings, store, upstream, event_log, hooks, tools, name)
+    _register_commands(app, core, f"{name}/")
     return Components(
         settings=settings,
         store=store,
@@ -88,6 +90,21 @@ def build_components(
             ]
         ),
     )
+
+
+def _register_commands(app: Flask, core: "_Core", owners: str) -> None:
+    commands = cli.register(app)
+    if isinstance(core.event_log, RedisEventLog):
+        commands.event_logs.append(core.event_log)
+    repair = Repair(
+        store=core.store,
+        event_log=core.event_log,
+        replicas=core.replicas,
+        worker_id=core.worker_id,
+        lease=core.settings.lease,
+        owners=owners,
+    )
+    commands.repairs.append((core.event_log, repair.end_unwritten))
 
 
 def _secret(app: Flask, settings: Settings) -> tuple[Callable[[], str], SetupFault]:
