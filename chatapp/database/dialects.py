@@ -19,6 +19,8 @@ from .postgresql import PostgreSQL
 
 LOCKED_MS: Final = 5000
 """How long SQLite waits for another process that writes."""
+SYNCHRONOUS: Final = ("NORMAL", "FULL", "EXTRA")
+"""How surely a commit is on the disk: with the first, the last ones may go with the power."""
 _SET_UP_WRONG: Final = ("SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_PERM")
 _NO_TABLE: Final = ("no such table", "no such column", "has no column")
 
@@ -91,7 +93,10 @@ class SQLite:
     writers: int | None = 1
 
     def __init__(self, url: sa.URL) -> None:
-        self._url = url
+        self._synchronous = str(url.query.get("synchronous", "NORMAL")).upper()
+        if self._synchronous not in SYNCHRONOUS:
+            raise ConfigError(f"?synchronous= of {url} must be one of {', '.join(SYNCHRONOUS)}.")
+        self._url = url.difference_update_query(["synchronous"])
         self._path = Path(str(url.database))
         self.single = not url.database or url.database == ":memory:"
         self._file: tuple[int, int] | None = None
@@ -106,7 +111,15 @@ class SQLite:
             "timeout": LOCKED_MS / 1000 * (12 if patient else 1),
         }
         engine = make_engine(self._url, arguments)
-        sa.event.listen(engine, "connect", _set_up_sqlite)
+
+        def set_up(connection: Any, _record: object) -> None:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
+            connection.execute("PRAGMA foreign_keys=ON")
+            # SQLite's own `lower` knows ASCII only.
+            connection.create_function("chatapp_lower", 1, _lower, deterministic=True)
+
+        sa.event.listen(engine, "connect", set_up)
         return engine
 
     def __str__(self) -> str:
@@ -200,14 +213,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    # SQLite's own `lower` knows ASCII only.
-    connection.create_function("chatapp_lower", 1, _lower, deterministic=True)
 
 
 def _lower(text: str | None) -> str | None:
