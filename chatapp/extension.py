@@ -80,7 +80,7 @@ class ChatApp:
         )
         app.extensions[extension_key(self.name)] = components
         gunicorn_hooks.register(components)
-        blueprint = build_blueprint(app, components, self.name, lambda: self._log_in, watch)
+        blueprint = build_blueprint(components, self.name, lambda: self._log_in, watch)
         app.register_blueprint(blueprint, url_prefix=url_prefix)
         return settings
 

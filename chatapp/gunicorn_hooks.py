@@ -65,6 +65,7 @@ def attach(worker: Any) -> None:
     for components in _chats:
         components.upstream.prepare()
         components.service.begin()
+        components.setup.begin()
 
 
 def _log_beside_gunicorn(server_log: logging.Logger) -> None:

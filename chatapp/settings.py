@@ -147,6 +147,12 @@ class Settings:
     lease: float = option(
         3.0, "Seconds of silence after which a worker's answers are another's.", minimum=1
     )
+    busy_lease: float = option(
+        30.0,
+        "Seconds for which a worker whose event loop is held up, as by a hook that computes, keeps "
+        "its answers. Below gunicorn's `timeout`.",
+        minimum=1,
+    )
     takeover: str = option(
         "fail",
         "What becomes of a lost worker's answers: `fail` ends them as `interrupted`, `continue` "

@@ -17,8 +17,8 @@ from .conversations.ledger_writer import LedgerWriter
 from .conversations.store import Store
 from .database.database import Database
 from .delivery.client_connection import SlowClientGuard
-from .errors import ChatAppError, ConfigError, InternalError
-from .eventlog import EventLog, needs_database, open_event_log
+from .errors import ChatAppError, InternalError
+from .eventlog import EventLog, RedisEventLog, needs_database, open_event_log
 from .generation.generator import Generator
 from .generation.hooks import Hooks
 from .generation.tools.registry import Tools
@@ -30,12 +30,15 @@ from .replication.replicas import Replicas
 from .replication.replicator import Replicator
 from .runtime.concurrency import cooperative
 from .runtime.retry_queue import RetryQueue
+from .runtime.setup_fault import SetupFault
 from .runtime.stall_watch import StallWatch
 from .service.components import Components
 from .service.housekeeping import Housekeeping
 from .service.limits import Limits, running_of
 from .service.recorder import Recorder
+from .service.repair import Repair
 from .service.service import Service
+from .service.setup_check import SetupCheck
 from .service.starter import Starter
 from .service.takeover import Takeover
 from .settings import Settings
@@ -59,6 +62,7 @@ def build_components(
     """
     folder = _folder(app, settings)
     database, event_log = _storage(app, folder, settings)
+    secret, secret_fault = _secret(app, settings)
     ledger = Ledger(database, settings.ledger_age)
     store = Store(database, settings.history_max_messages, settings.conversations_kept, ledger)
     upstream = Upstream(
@@ -70,13 +74,55 @@ def build_components(
         local_model.missing(),
     )
     core = _build_core(settings, store, upstream, event_log, hooks, tools, name)
+    _register_commands(app, core, f"{name}/")
     return Components(
         settings=settings,
         store=store,
         upstream=upstream,
         service=_build_service(core, name),
         stalls=SlowClientGuard(settings.send_timeout),
+        secret=secret,
+        setup=SetupCheck(
+            [
+                (secret_fault, secret),
+                (database.fault, database.probe),
+                (event_log.fault, event_log.last_published),
+            ]
+        ),
     )
+
+
+def _register_commands(app: Flask, core: "_Core", owners: str) -> None:
+    commands = cli.register(app)
+    if isinstance(core.event_log, RedisEventLog):
+        commands.event_logs.append(core.event_log)
+    repair = Repair(
+        store=core.store,
+        event_log=core.event_log,
+        replicas=core.replicas,
+        worker_id=core.worker_id,
+        lease=core.settings.lease,
+        owners=owners,
+    )
+    commands.repairs.append((core.event_log, repair.end_unwritten))
+
+
+def _secret(app: Flask, settings: Settings) -> tuple[Callable[[], str], SetupFault]:
+    """What gives the secret, and what is wrong where it can't."""
+    fault = SetupFault()
+
+    @functools.cache
+    def secret() -> str:
+        # Read late: an application may set its SECRET_KEY after the extensions.
+        given = settings.secret or app.secret_key
+        if isinstance(given, bytes):
+            given = given.hex()
+        if given:
+            return given
+        with fault.watch():
+            return kept_secret(_folder(app, settings))
+
+    return secret, fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,13 +215,18 @@ def _build_service(core: _Core, chat: str) -> Service:
         replicas=core.replicas,
         replicator=core.replicator,
         pubsub=core.pubsub,
-        leases=Leases(core.event_log, core.worker_id, core.settings.lease, takeover.adopt, owners),
+        leases=_build_leases(core, takeover, owners),
         limits=core.limits,
         starter=Starter(**vars(core)),
         retry_queue=core.retry_queue,
         ledger_writer=core.ledger_writer,
         housekeeping=housekeeping,
     )
+
+
+def _build_leases(core: _Core, takeover: Takeover, owners: str) -> Leases:
+    seconds, busy = core.settings.lease, core.settings.busy_lease
+    return Leases(core.event_log, core.worker_id, seconds, takeover.adopt, owners, busy)
 
 
 def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, EventLog]:
@@ -200,7 +251,6 @@ def _folder(app: Flask, settings: Settings) -> Path:
 
 
 def build_blueprint(
-    app: Flask,
     components: Components,
     name: str,
     log_in: Callable[[], Callable[[], object] | None],
@@ -212,28 +262,20 @@ def build_blueprint(
         template_folder="templates",
     )
 
-    @functools.cache
-    def secret() -> str:
-        # Read late: an application may set its SECRET_KEY after the extensions.
-        given = components.settings.secret or app.secret_key
-        if isinstance(given, bytes):
-            given = given.hex()
-        return given or kept_secret(_folder(app, components.settings))
-
     who = auth.Identity(
         chat=name,
         settings=components.settings,
         log_in=log_in,
         watch=watch,
-        visitors=functools.cache(lambda: Visitors(secret())),
-        tickets=functools.cache(lambda: Tickets(secret(), components.settings.ticket_age, name)),
+        visitors=functools.cache(lambda: Visitors(components.secret())),
+        tickets=functools.cache(
+            lambda: Tickets(components.secret(), components.settings.ticket_age, name)
+        ),
     )
     auth.register(blueprint, who)
     for views in (answers, conversations, page, health):
         views.register(blueprint, components)
     blueprint.register_error_handler(ChatAppError, error_response)
-    # Written for the operator, who finds it in the log.
-    blueprint.register_error_handler(ConfigError, _unexpected)
     blueprint.register_error_handler(Exception, _unexpected)
     return blueprint
 
@@ -250,8 +292,5 @@ def error_response(error: ChatAppError) -> Response:
 def _unexpected(error: Exception) -> Response | HTTPException:
     if isinstance(error, HTTPException):
         return error
-    if isinstance(error, ConfigError):
-        logger.error("%s", error)
-        return error_response(InternalError("This server is misconfigured. Its log says why."))
     logger.error("a request failed", exc_info=error)
     return error_response(InternalError("Something went wrong on our side. Try again."))

@@ -1,38 +1,32 @@
-"""What SQLite and PostgreSQL do differently: connecting, beginning, telling that they are gone."""
+"""What SQLite and PostgreSQL do differently: connecting, beginning, telling that they are gone.
+
+Here is SQLite's part.
+"""
 
 import contextlib
 import fcntl
 import os
-import select
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 import sqlalchemy as sa
-from gevent import monkey
 from sqlalchemy import exc
-from sqlalchemy.pool import NullPool
 
 from ..errors import ConfigError
+from .engines import make_engine
+from .postgresql import PostgreSQL
 
 LOCKED_MS: Final = 5000
 """How long SQLite waits for another process that writes."""
-CONNECT_SECONDS: Final = 3
-STATEMENT_SECONDS: Final = 3.0
-"""How long PostgreSQL may take for one statement."""
+SYNCHRONOUS: Final = ("NORMAL", "FULL", "EXTRA")
+"""How surely a commit is on the disk: with the first, the last ones may go with the power."""
+_SET_UP_WRONG: Final = ("SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_PERM")
+_NO_TABLE: Final = ("no such table", "no such column", "has no column")
 
-# A native thread polls by itself: gevent's poll would give each thread an event loop.
-_poll: Any = monkey.get_original("select", "poll")
-READABLE: Final = 1
-WRITABLE: Final = 2
-"""As psycopg counts them."""
-_EVENTS: Final = {
-    READABLE: select.POLLIN,
-    WRITABLE: select.POLLOUT,
-    READABLE | WRITABLE: select.POLLIN | select.POLLOUT,
-}
-_READY: Final = {events: wanted for wanted, events in _EVENTS.items()}
-"""Anything else is an error, which reading tells."""
+
+class FileReplaced(Exception):
+    """Another file is where the open one was."""
 
 
 class Dialect(Protocol):
@@ -44,9 +38,16 @@ class Dialect(Protocol):
     """Whether all use one connection, for the data lives in it."""
 
     def engine(self, *, patient: bool = False) -> sa.Engine:
-        """An engine that keeps no connections.
+        """An engine that keeps no connections. Not for native threads to make.
 
         :param patient: let statements take their time.
+        """
+
+    def check_place(self) -> None:
+        """Look whether what is open is still where it was; asks nobody.
+
+        :raises ConfigError: it is gone.
+        :raises FileReplaced: something else is there.
         """
 
     def begin(self, connection: sa.Connection, read_only: bool, /) -> None:
@@ -60,6 +61,12 @@ class Dialect(Protocol):
 
     def everywhere(self, error: Exception, /) -> bool:
         """Whether an error tells that the next attempt fails, too, and not only this statement."""
+
+    def set_up_wrong(self, error: Exception, /) -> bool:
+        """Whether an error tells that somebody has to set something right."""
+
+    def scrubbed(self, text: str, /) -> str:
+        """What a driver has said, without the password."""
 
 
 def dialect_of(url: str) -> Dialect:
@@ -86,156 +93,127 @@ class SQLite:
     writers: int | None = 1
 
     def __init__(self, url: sa.URL) -> None:
-        self._url = url
+        self._synchronous = str(url.query.get("synchronous", "NORMAL")).upper()
+        if self._synchronous not in SYNCHRONOUS:
+            raise ConfigError(f"?synchronous= of {url} must be one of {', '.join(SYNCHRONOUS)}.")
+        self._url = url.difference_update_query(["synchronous"])
+        self._path = Path(str(url.database))
         self.single = not url.database or url.database == ":memory:"
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the file that is open."""
+        self._log: tuple[int, int] | None = None
+        """The same of the write-ahead log beside it."""
 
     def engine(self, *, patient: bool = False) -> sa.Engine:
-        """:raises ConfigError: the file can't be made."""
-        self._make_file()
         arguments = {
             "check_same_thread": False,
             "isolation_level": None,
             "timeout": LOCKED_MS / 1000 * (12 if patient else 1),
         }
-        engine = sa.create_engine(self._url, poolclass=NullPool, connect_args=arguments)
-        sa.event.listen(engine, "connect", _set_up_sqlite)
+        engine = make_engine(self._url, arguments)
+
+        def set_up(connection: Any, _record: object) -> None:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
+            connection.execute("PRAGMA foreign_keys=ON")
+            # SQLite's own `lower` knows ASCII only.
+            connection.create_function("chatapp_lower", 1, _lower, deterministic=True)
+
+        sa.event.listen(engine, "connect", set_up)
         return engine
 
     def __str__(self) -> str:
         return self._url.render_as_string()
 
+    def check_place(self) -> None:
+        if self._file is None:
+            return
+        found = _identity(self._path)
+        if found is None:
+            raise ConfigError(
+                f"The database {self._path} was removed while the server runs. Put it back, or "
+                "restart the server, which makes an empty one."
+            )
+        if found != self._file:
+            raise FileReplaced
+
     def begin(self, connection: sa.Connection, read_only: bool) -> None:
         # A transaction that reads and then writes fails at once when another one wrote in between.
-        _driver(connection).execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     def alive(self, _connection: sa.Connection) -> bool:
         return True
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """A lock beside the file: the change to WAL and the first schema don't wait for others."""
+        """A lock beside the file: the change to WAL and the first schema don't wait for others.
+
+        :raises ConfigError: the file can't be made.
+        """
         if self.single:
             yield
             return
-        self._make_file()
-        with open(f"{self._url.database}.lock", "w") as lock:
+        with self._lock_file() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self._check_log()
             yield
+            self._file, self._log = _identity(self._path), _identity(self._log_path)
 
     def everywhere(self, _error: Exception) -> bool:
         return True
 
-    def _make_file(self) -> None:
-        """With our user's rights only; SQLite gives its other files the same."""
-        if self.single:
+    def set_up_wrong(self, error: Exception) -> bool:
+        driver = getattr(error, "orig", error)
+        name = getattr(driver, "sqlite_errorname", "")
+        return name.startswith(_SET_UP_WRONG) or str(driver).startswith(_NO_TABLE)
+
+    def scrubbed(self, text: str) -> str:
+        return text
+
+    @property
+    def _log_path(self) -> Path:
+        return self._path.with_name(f"{self._path.name}-wal")
+
+    def _check_log(self) -> None:
+        """Don't open a file with the log of the one that it has taken the place of.
+
+        SQLite would write into it what was meant for the other.
+        """
+        if self._file in (None, _identity(self._path)) or self._log is None:
             return
-        path = Path(str(self._url.database))
+        if _identity(self._log_path) == self._log:
+            raise ConfigError(
+                f"The database {self._path} was replaced while the server runs, and beside it is "
+                f"the log of the former one. Remove {self._log_path} and the file that ends in "
+                "-shm, or put the former one back."
+            )
+
+    def _lock_file(self) -> IO[str]:
+        """Makes the database's file, too, where this is the first use.
+
+        With our user's rights only; SQLite gives its other files the same.
+        """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            if self._file is None:  # Else it is gone, and whoever had it open makes no empty one.
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            return open(f"{self._path}.lock", "w")
         except OSError as error:
             raise ConfigError(
-                f"The database can't be kept in {path} ({error.strerror}). "
+                f"The database can't be kept in {self._path} ({error.strerror}). "
                 "Set CHATAPP_DATABASE_URL, or make the folder writable."
             ) from None
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    # SQLite's own `lower` knows ASCII only.
-    connection.create_function("chatapp_lower", 1, _lower, deterministic=True)
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another of the same name; None: there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _lower(text: str | None) -> str | None:
     return None if text is None else text.lower()
-
-
-class PostgreSQL:
-    """A server, through psycopg 3. It may stop in the middle of anything."""
-
-    writers: int | None = None
-    single = False
-
-    def __init__(self, url: sa.URL) -> None:
-        self._url = url
-
-    def engine(self, *, patient: bool = False) -> sa.Engine:
-        """:raises ConfigError: psycopg is not installed."""
-        milliseconds = 0 if patient else round(STATEMENT_SECONDS * 1000)
-        arguments: dict[str, Any] = {
-            "connect_timeout": CONNECT_SECONDS,
-            "tcp_user_timeout": round(STATEMENT_SECONDS * 1000),
-            "keepalives_idle": 5,
-            "application_name": "chatapp",
-            "options": f"-c statement_timeout={milliseconds} "
-            f"-c idle_in_transaction_session_timeout={milliseconds}",
-        }
-        given = {name: value for name, value in arguments.items() if name not in self._url.query}
-        try:
-            engine = sa.create_engine(self._url, poolclass=NullPool, connect_args=given)
-        except ModuleNotFoundError:
-            raise ConfigError(
-                "PostgreSQL needs psycopg: install the extra `postgres` of this package."
-            ) from None
-        made = _connection_class(engine.dialect.loaded_dbapi, None if patient else 1)
-
-        def connect(_dialect: Any, _record: Any, args: Any, parameters: Any) -> Any:
-            return made.connect(*args, **parameters)
-
-        sa.event.listen(engine, "do_connect", connect)
-        return engine
-
-    def __str__(self) -> str:
-        return self._url.render_as_string()
-
-    def begin(self, _connection: sa.Connection, _read_only: bool) -> None:
-        pass  # psycopg begins with the first statement.
-
-    def alive(self, connection: sa.Connection) -> bool:
-        """A server that has gone has said so: there is something to read."""
-        socket = _driver(connection).pgconn.socket
-        poll = _poll()
-        poll.register(socket, select.POLLIN)
-        return not poll.poll(0)
-
-    def alone(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
-
-    def everywhere(self, error: Exception) -> bool:
-        # Connection exceptions, operator intervention (a shutdown), too many connections; and what
-        # the server has said nothing about.
-        state = getattr(getattr(error, "orig", None), "sqlstate", None)
-        return state is None or state.startswith(("08", "57P", "53"))
-
-
-def _driver(connection: sa.Connection) -> Any:
-    return connection.connection.driver_connection
-
-
-def _connection_class(psycopg: Any, patience: float | None) -> Any:
-    """A connection of psycopg's, whose every wait ends.
-
-    A server that was stopped, or has vanished without a word, is otherwise waited for: the kernel
-    still acknowledges what it is sent.
-
-    :param patience: seconds beyond what a statement may take; None: wait for ever.
-    """
-    limit = None if patience is None else round((STATEMENT_SECONDS + patience) * 1000)
-
-    class Connection(psycopg.Connection):  # type: ignore[misc] # known at run time only
-        def wait(self, gen: Any, *_args: Any, **_options: Any) -> Any:
-            socket, poll = self.pgconn.socket, _poll()
-            try:
-                poll.register(socket, _EVENTS[next(gen)])
-                while True:
-                    ready = poll.poll(limit)
-                    if not ready:
-                        self.pgconn.finish()
-                        raise psycopg.OperationalError("the server does not answer")
-                    poll.modify(socket, _EVENTS[gen.send(_READY.get(ready[0][1], READABLE))])
-            except StopIteration as end:
-                return end.value
-
-    return Connection

@@ -69,6 +69,12 @@ class BodyTooLarge(ChatAppError):
     retryable = False
 
 
+class UnknownEncoding(ChatAppError):
+    code = "unknown_encoding"
+    status = 415
+    retryable = False
+
+
 class NotJSON(ChatAppError):
     code = "not_json"
     status = 415
@@ -156,6 +162,17 @@ class StorageUnavailable(ChatAppError):
 
     code = "storage_unavailable"
     status = 503
+
+
+class Misconfigured(StorageUnavailable, ConfigError):
+    """The database, the event log or the folder can't work as they are set up: `seen` says why."""
+
+    code = "misconfigured"
+    status = 503
+    retryable = False
+
+    def __str__(self) -> str:
+        return self.seen or self.message
 
 
 # What the upstream did.

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from ..runtime.setup_fault import SetupFault
+
 MAX_READ_BYTES: Final = 4 << 20
 MAX_ORPHANS: Final = 1000
 MAX_PUBLISHED: Final = 1000
@@ -94,7 +96,7 @@ class EventLog(Protocol):
 
     :raises StorageUnavailable: from every method, within about 5 s: what keeps the log is away. The
         outcome is then unknown. Each method may be called again with the same arguments, and works
-        once the storage is back.
+        once the storage is back. `Misconfigured`: it does not work as it is set up.
     """
 
     def claim(self, record: Record) -> Record:
@@ -165,8 +167,17 @@ class EventLog(Protocol):
     def discard(self, answer_ids: Iterable[str]) -> None:
         """Forget answers, running ones too: records, keys and logs."""
 
+    fault: SetupFault
+    """What is wrong with how it is set up."""
+
     def beat(self, writer: str) -> dict[str, int]:
         """Give a sign of life. How many each worker has given."""
+
+    def beat_here(self, writer: str) -> None:
+        """Give a sign of life in a native thread, which nothing of `beat` may run in.
+
+        It does nothing where nobody else could see it, or where the event log was not used yet.
+        """
 
     def leave(self, writers: Iterable[str]) -> None:
         """Forget workers that are gone."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from ..answers.outcome import RUNNING
+from ..runtime.setup_fault import SetupFault
 from .base import (
     MAX_ORPHANS,
     MAX_PUBLISHED,
@@ -75,6 +76,7 @@ class MemoryEventLog:
         self._beats: dict[str, int] = {}
         self._posts: deque[PublishedMessage] = deque()
         self._last_post = 0
+        self.fault = SetupFault()
 
     def claim(self, record: Record) -> Record:
         with self._lock:
@@ -170,6 +172,9 @@ class MemoryEventLog:
         with self._lock:
             self._beats[writer] = self._beats.get(writer, 0) + 1
             return dict(self._beats)
+
+    def beat_here(self, writer: str) -> None:
+        """Whoever could see it is in this process, and as busy."""
 
     def leave(self, writers: Iterable[str]) -> None:
         with self._lock:

@@ -11,16 +11,16 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from ..errors import StorageUnavailable
 from ..eventlog import EventLog, Record
 from ..runtime.background import MAX_PAUSE_SECONDS, BackgroundTask
+from .pulse import BEAT, Pulse
 
 logger = logging.getLogger(__name__)
 
-BEAT: Final = 0.5
-"""Seconds between counts."""
 GRACE: Final = round(MAX_PAUSE_SECONDS / BEAT)
 """Counts after the event log was away: it was so for the others, who may pause for longer yet."""
 
@@ -46,6 +46,7 @@ class Leases:
     :param seconds: how long a worker may be silent.
     :param adopt: called with an answer that is this worker's from then on.
     :param owners: how the owners begin whose answers it takes; others belong to another chat.
+    :param busy: seconds for which a worker whose event loop is held up still counts.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Leases:
         seconds: float,
         adopt: Callable[[Record], None],
         owners: str = "",
+        busy: float = 30.0,
     ) -> None:
         self._log = log
         self._worker_id = worker_id
@@ -67,11 +69,13 @@ class Leases:
         """Answers that we may have taken, and have not begun with."""
         self._grace = 0
         """For how many of our counts nobody's silence means anything."""
+        self._pulse = Pulse(log, worker_id, busy)
         self._background = BackgroundTask("leases", self.beat)
 
     def begin(self) -> None:
         """Count from now on."""
         self._background.begin()
+        self._pulse.begin()
 
     def leave(self, timeout: float) -> None:
         """Tell that no answer is written here any more.
@@ -79,6 +83,7 @@ class Leases:
         :raises StorageUnavailable:
         """
         self._background.end(timeout)
+        self._pulse.end()
         self._log.leave([self._worker_id()])
 
     def beat(self) -> float:
@@ -87,6 +92,7 @@ class Leases:
         :raises StorageUnavailable:
         """
         worker_id = self._worker_id()
+        self._pulse.counted()
         try:
             counts = self._log.beat(worker_id)
         except StorageUnavailable:
@@ -111,7 +117,9 @@ class Leases:
         for record in tuple(self._taking.values()):
             if self._log.take(record.id, record.epoch, self._worker_id()):
                 logger.warning("answer %s of %s is taken over", record.id, record.writer)
-                self._begin_with(record)
+                # From here on the former writer writes nothing: the log goes as far as it will.
+                if taken := self._log.find(record.id):
+                    self._begin_with(replace(record, last_event=taken.last_event))
             del self._taking[record.id]
 
     def _begin_with(self, record: Record) -> None:

@@ -62,7 +62,10 @@ class Replicas:
         return replica
 
     def load(self, record: Record) -> Answer | None:
-        """A mirror of all that is written so far; None when it is gone meanwhile.
+        """A mirror as far as its record says that the log goes; None when it is gone meanwhile.
+
+        What is written while this reads comes with the next look: a slow event log is otherwise
+        read for as long as the answer grows.
 
         :raises StorageUnavailable:
         """
@@ -73,13 +76,14 @@ class Replicas:
         replica.accepted = record.status != Status.PENDING
         replica.accepted_or_refused.set()
         replica.created_at = datetime.fromtimestamp(record.created_at, UTC)
-        while True:
+        while log.last < record.last_event:
             segments, gone = self._log.read({record.id: log.last})
             if gone:
                 return None
             if not segments.get(record.id):
-                return replica
+                break
             absorb(replica, segments[record.id])
+        return replica
 
     def drop(self, answer_id: str) -> None:
         """Forget a mirror; its readers come back, and find what has become of the answer."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ..errors import StorageUnavailable
+from ..errors import Misconfigured, StorageUnavailable
 from .wakers import ThreadWaker
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class BackgroundTask:
     def _failed(self, error: Exception) -> float:
         if not isinstance(error, StorageUnavailable):
             logger.error("%s failed; it is tried again", self._name, exc_info=error)
-        elif not self.failures:
+        elif not (self.failures or isinstance(error, Misconfigured)):  # That is told already.
             logger.warning("%s: %s It is tried again until it works.", self._name, error)
         self.failures += 1
         pause = min(MIN_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 10), MAX_PAUSE_SECONDS)

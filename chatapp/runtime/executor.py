@@ -8,6 +8,7 @@ from gevent import monkey
 from gevent.threadpool import ThreadPool
 
 from ..errors import StorageUnavailable
+from .native import enter_native_thread
 
 T = TypeVar("T")
 
@@ -34,7 +35,8 @@ def executor(width: int) -> Executor:
 class NativeThreadExecutor:
     """Native threads of their own, which last as long as the process.
 
-    gevent's shared ones also look names up: a busy database would keep those waiting.
+    gevent's shared ones also look names up: a busy database would keep those waiting. What they do
+    must log nothing and share no lock with greenlets (`native`).
     """
 
     def __init__(self, width: int) -> None:
@@ -44,6 +46,7 @@ class NativeThreadExecutor:
         """The greenlet that calls waits; when it is killed meanwhile, the work goes on."""
 
         def outcome() -> tuple[Any, BaseException | None]:
+            enter_native_thread()
             # gevent would print what leaves a thread as an exception.
             try:
                 return work(), None

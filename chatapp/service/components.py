@@ -1,5 +1,6 @@
 """What one chat consists of. Made by the extension, handed to the views; nothing is global."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..conversations.store import Store
@@ -7,6 +8,7 @@ from ..delivery.client_connection import SlowClientGuard
 from ..settings import Settings
 from ..upstream.client import Upstream
 from .service import Service
+from .setup_check import SetupCheck
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,3 +20,6 @@ class Components:
     upstream: Upstream
     service: Service
     stalls: SlowClientGuard
+    secret: Callable[[], str]
+    """What cookies and tickets are signed with. Raises `Misconfigured`."""
+    setup: SetupCheck

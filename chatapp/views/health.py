@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
-from ..errors import ChatAppError, ShuttingDown
+from ..errors import ChatAppError, Misconfigured, ShuttingDown
 from ..service.components import Components
 from ..service.metrics import exposition
 
@@ -22,7 +22,12 @@ def register(blueprint: Blueprint, components: Components) -> None:
         try:
             if components.service.answers.is_draining() or components.service.pubsub.draining:
                 raise ShuttingDown("This worker is going down.")
+            components.setup.begin()
+            components.setup.check()
             components.upstream.check_configured()
+        except Misconfigured as error:
+            told = error.fields() | {"message": str(error)}
+            return {"status": "not ready", "error": told}, 503
         except ChatAppError as error:
             return {"status": "not ready", "error": error.fields()}, 503
         return {"status": "ready"}

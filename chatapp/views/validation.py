@@ -3,14 +3,22 @@
 import json
 import logging
 import re
+import zlib
 from typing import Any, Final
 
 from flask import request
-from werkzeug.exceptions import BadRequest, ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from ..conversations.store import ID, Content
 from ..delivery.client_connection import body_deadline, socket_of
-from ..errors import BodyTooLarge, ChatAppError, InvalidRequest, NotJSON, UnknownField
+from ..errors import (
+    BodyTooLarge,
+    ChatAppError,
+    InvalidRequest,
+    NotJSON,
+    UnknownEncoding,
+    UnknownField,
+)
 from ..generation.sampling import SAMPLING_OPTIONS
 from ..service.starter import ChatRequest
 from ..settings import Settings
@@ -31,18 +39,18 @@ def json_body(settings: Settings) -> dict[str, Any]:
     # A form or a plain-text body can be posted from any site; JSON needs that site's permission.
     if not request.is_json:
         raise NotJSON("Send JSON, with the header Content-Type: application/json.")
-    _receive(settings)
+    sent = decoded(_received(settings), request.headers.get("Content-Encoding", ""), settings)
     try:
-        body = request.get_json()
-    except (BadRequest, RecursionError):
+        body = json.loads(sent)
+    except (ValueError, RecursionError):
         raise InvalidRequest("The request's body is not valid JSON.") from None
     if not isinstance(body, dict):
         raise InvalidRequest("The request's body must be a JSON object.")
     return body
 
 
-def _receive(settings: Settings) -> None:
-    """Wait for the whole body, which the request keeps.
+def _received(settings: Settings) -> bytes:
+    """The whole body, which the request keeps.
 
     :raises ChatAppError: it is too large, or does not arrive.
     """
@@ -50,12 +58,9 @@ def _receive(settings: Settings) -> None:
     request.max_content_length = settings.body_max_bytes + 1
     try:
         with body_deadline(socket_of(request.environ), settings.body_timeout):
-            if len(request.get_data()) > settings.body_max_bytes:
-                raise RequestEntityTooLarge
+            sent = request.get_data()
     except RequestEntityTooLarge:
-        raise BodyTooLarge(
-            f"The request is larger than {settings.body_max_bytes} bytes. Send less."
-        ) from None
+        raise _too_large(settings) from None
     except ClientDisconnected:
         raise InvalidRequest("The request's body is shorter than announced.") from None
     except ChatAppError:
@@ -64,6 +69,39 @@ def _receive(settings: Settings) -> None:
         # Each server has errors of its own for chunks that are none, or that break off.
         logger.warning("a request's body could not be read: %r", error)
         raise InvalidRequest("The request's body is not valid HTTP.") from None
+    if len(sent) > settings.body_max_bytes:
+        raise _too_large(settings)
+    return sent
+
+
+def _too_large(settings: Settings) -> BodyTooLarge:
+    return BodyTooLarge(f"The request is larger than {settings.body_max_bytes} bytes. Send less.")
+
+
+def decoded(sent: bytes, encoding: str, settings: Settings) -> bytes:
+    """A body without its compression, of which no more is undone than a body may have.
+
+    :param encoding: the value of `Content-Encoding`.
+    :raises ChatAppError: a compression that is not taken here, or a body that does not have it.
+    """
+    name = encoding.strip().lower()
+    if name in ("", "identity"):
+        return sent
+    if name not in ("gzip", "x-gzip", "deflate"):
+        raise UnknownEncoding("Send the body as it is, or with Content-Encoding: gzip or deflate.")
+    # Some send `deflate` without the frame that RFC 9110 8.4.1.2 has for it.
+    frames = (zlib.MAX_WBITS, -zlib.MAX_WBITS) if name == "deflate" else (zlib.MAX_WBITS | 16,)
+    for frame in frames:
+        undo = zlib.decompressobj(frame)
+        try:
+            body = undo.decompress(sent, settings.body_max_bytes + 1)
+        except zlib.error:
+            continue
+        if len(body) > settings.body_max_bytes:
+            raise _too_large(settings)
+        if undo.eof and not undo.unused_data:
+            return body
+    raise InvalidRequest(f"The request's body is not {name}, or not all of it.")
 
 
 def idempotency_key() -> str | None:

@@ -24,7 +24,7 @@ IMPORTS = {
     "upstream": "answers runtime upstream/transport",
     "upstream/transport": "",
     "conversations": "answers database runtime",
-    "eventlog": "answers database",
+    "eventlog": "answers database runtime",
     "answers": "runtime",
     "database": "runtime",
     "identity": "",
@@ -36,8 +36,7 @@ FENCES = {
     "flask": "__init__ cli extension wiring views/*",
     "werkzeug": "__init__ wiring views/*",
     "click": "cli",
-    "gevent": "runtime/* upstream/poller delivery/client_connection database/dialects "
-    "database/migrations/upgrade gunicorn_hooks",
+    "gevent": "runtime/* upstream/poller delivery/client_connection gunicorn_hooks",
     "greenlet": "runtime/stall_watch",
     "sqlalchemy": "conversations/* database/* eventlog/sql/*",
     "alembic": "database/migrations/*",

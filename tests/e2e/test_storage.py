@@ -54,7 +54,7 @@ def test_a_database_without_the_schema_is_told_to_the_operator_who_makes_it(
     server = serve(CHATAPP_DATABASE_URL=url)
     client = Client(server.url)
     reply = client.get("/api/conversations")
-    assert (reply.status, reply.error["code"]) == (500, "internal")
+    assert (reply.status, reply.error["code"]) == (503, "misconfigured")
     assert "chatapp migrate" not in reply.error["message"]
     poll(lambda: "chatapp migrate" in server.log)
     before = command("check", url, tmp_path)

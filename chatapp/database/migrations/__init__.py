@@ -12,6 +12,7 @@ from ...errors import ConfigError
 
 HEAD: Final = "0001"
 """The version that this software needs."""
+UPGRADE: Final = ".upgrade"
 VERSION_TABLE: Final = "chatapp_schema"
 ADVISORY_LOCK: Final = 0x63686174
 """Held in PostgreSQL while the schema changes: any number that is always the same."""
@@ -42,6 +43,17 @@ def check(connection: sa.Connection) -> None:
     )
 
 
+def lacks_versions(connection: sa.Connection) -> bool:
+    """Whether there is something for `migrate` to do."""
+    found = version(connection)
+    return found is None or found < HEAD
+
+
+def load() -> None:
+    """Load Alembic, which those only need who migrate. Not for native threads, as `migrate` is."""
+    importlib.import_module(UPGRADE, __package__)
+
+
 def migrate(connection: sa.Connection) -> None:
     """Bring the schema to the current version, in the transaction that has begun.
 
@@ -49,8 +61,6 @@ def migrate(connection: sa.Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-    found = version(connection)
-    if found is None or found < HEAD:
-        # Alembic is loaded by those only who need it.
-        importlib.import_module(".upgrade", __package__).upgrade(connection, VERSION_TABLE)
+    if lacks_versions(connection):
+        importlib.import_module(UPGRADE, __package__).upgrade(connection, VERSION_TABLE)
     check(connection)

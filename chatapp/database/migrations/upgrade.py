@@ -8,11 +8,12 @@ from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import ScriptDirectory
-from gevent import monkey
 
-# Native, as are the threads that do this: `alembic.op`, by which the versions speak to their
-# connection, is one for the whole process.
-_ONE_AT_A_TIME: Final = monkey.get_original("threading", "Lock")()
+from ...runtime.native import Lock, mute
+
+# `alembic.op`, by which the versions speak to their connection, is one for the whole process.
+_ONE_AT_A_TIME: Final = Lock()
+mute("alembic")
 
 
 def scripts() -> ScriptDirectory:

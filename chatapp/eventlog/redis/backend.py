@@ -1,13 +1,16 @@
 """The event log in Redis: streams, and scripts that do each step as one."""
 
+import contextlib
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ...errors import ConfigError, StorageUnavailable
+from ...runtime.setup_fault import SetupFault
 from ..base import (
     MAX_ORPHANS,
     MAX_PUBLISHED,
@@ -50,6 +53,15 @@ class RedisEventLog:
                 "Redis needs redis-py: install the extra `redis` of this package."
             ) from None
         self._error = redis.RedisError
+        self._set_up_wrong = (
+            redis.AuthenticationError,
+            redis.exceptions.AuthorizationError,
+            redis.exceptions.NoPermissionError,
+            redis.exceptions.MovedError,
+            redis.exceptions.ClusterCrossSlotError,
+        )
+        self.fault = SetupFault()
+        self._url = url
         # A connection that broke while it was idle is made anew at once. A time-out is not tried
         # again: that is for those who know how long they can wait.
         again = redis.retry.Retry(redis.backoff.NoBackoff(), 1, (redis.ConnectionError,))
@@ -69,16 +81,25 @@ class RedisEventLog:
         self._redis: Any = redis.Redis(connection_pool=pool)
         self._scripts: dict[str, Any] = {}
 
+    def __str__(self) -> str:
+        """The URL, without its password."""
+        parts = urlsplit(self._url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def check(self) -> None:
+        """:raises ConfigError: the server refuses us."""
+        with self._errors():
+            self._redis.ping()
+
     def claim(self, record: Record) -> Record:
-        fields = {name: value for name, value in asdict(record).items() if value is not None}
-        if fields.pop("stop"):
-            fields["stop"] = 1
-        flat = [part for pair in fields.items() for part in pair]
-        return _record(self._run(scripts.CLAIM, record.id, *flat))
+        return _record(self._run(scripts.CLAIM, record.id, *_flat(record)))
 
     def add(self, records: Sequence[Record]) -> None:
-        for record in records:
-            self.claim(record)
+        claim = self._script(scripts.CLAIM)
+        with self._used(), self._redis.pipeline(transaction=False) as together:
+            for record in records:
+                claim(args=(record.id, *_flat(record)), client=together)
+            together.execute()
 
     def find(self, answer_id: str) -> Record | None:
         fields = self._call("HGETALL", f"{PREFIX}answer:{answer_id}")
@@ -132,9 +153,23 @@ class RedisEventLog:
 
     def beat(self, writer: str) -> dict[str, int]:
         workers = f"{PREFIX}workers"
-        self._call("HINCRBY", workers, writer, 1)
-        counts = self._call("HGETALL", workers)
+        with self._used(), self._redis.pipeline(transaction=False) as together:
+            together.hincrby(workers, writer, 1).hgetall(workers)
+            _, counts = together.execute()
         return {worker.decode(): int(beats) for worker, beats in counts.items()}
+
+    def beat_here(self, writer: str) -> None:
+        # A connection that is not shared with greenlets. In a native thread it makes an event loop
+        # of that thread's own.
+        pool = self._redis.connection_pool
+        connection = pool.connection_class(**pool.connection_kwargs)
+        try:
+            connection.send_command("HINCRBY", f"{PREFIX}workers", writer, 1)
+            connection.read_response()
+        except self._error as error:
+            raise _unavailable(error) from error
+        finally:
+            connection.disconnect()
 
     def leave(self, writers: Iterable[str]) -> None:
         if names := list(writers):
@@ -164,23 +199,49 @@ class RedisEventLog:
         self._redis.connection_pool.disconnect()
 
     def _call(self, *command: Any) -> Any:
-        try:
+        with self._used():
             return self._redis.execute_command(*command)
-        except self._error as error:
-            raise _unavailable() from error
 
     def _run(self, text: str, *arguments: Any) -> Any:
+        script = self._script(text)
+        with self._used():
+            return script(args=arguments)
+
+    def _script(self, text: str) -> Any:
         script = self._scripts.get(text)
         if script is None:
             script = self._scripts[text] = self._redis.register_script(text)
+        return script
+
+    @contextlib.contextmanager
+    def _used(self) -> Iterator[None]:
+        """Around each use: faults as they are told to everybody."""
+        with self.fault.watch(), self._errors():
+            yield
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """The client's errors as ours."""
         try:
-            return script(args=arguments)
+            yield
         except self._error as error:
-            raise _unavailable() from error
+            if isinstance(error, self._set_up_wrong) or "DB index" in str(error):
+                raise ConfigError(f"The event log {self} can't be used: {error}") from error
+            raise _unavailable(error) from error
 
 
-def _unavailable() -> StorageUnavailable:
-    return StorageUnavailable("The event log does not answer. Try again in 2 s.", retry_after=2)
+def _unavailable(error: Exception) -> StorageUnavailable:
+    return StorageUnavailable(
+        "The event log does not answer. Try again in 2 s.", retry_after=2, seen=str(error)
+    )
+
+
+def _flat(record: Record) -> list[Any]:
+    """Names and values in turn, without those that say nothing."""
+    fields = {name: value for name, value in asdict(record).items() if value is not None}
+    if fields.pop("stop"):
+        fields["stop"] = 1
+    return [part for pair in fields.items() for part in pair]
 
 
 def _names(found: Iterable[bytes]) -> frozenset[str]:

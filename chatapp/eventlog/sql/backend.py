@@ -29,6 +29,7 @@ class SqlEventLog:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.fault = database.fault
 
     def claim(self, record: Record) -> Record:
         def work(connection: Connection) -> Record | None:
@@ -111,6 +112,12 @@ class SqlEventLog:
             return dict(iter(connection.execute(st.BEATS)))
 
         return self._database.run(work)
+
+    def beat_here(self, writer: str) -> None:
+        def work(connection: Connection) -> None:
+            connection.execute(st.BEAT[connection.dialect.name], {"by": writer})
+
+        self._database.run_here(work)
 
     def leave(self, writers: Iterable[str]) -> None:
         self._execute(st.LEAVE, st.given(writers))
