@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.upstream import poll
 
 ROOT = Path(__file__).parents[2]
-LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:(\d+))")
+LISTENING = re.compile(r"Listening at: (?:unix:\S+,)?(http://127\.0\.0\.1:(\d+))")
 
 
 class Gunicorn:

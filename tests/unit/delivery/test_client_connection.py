@@ -4,6 +4,7 @@ import contextlib
 import errno
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
@@ -17,6 +18,7 @@ from chatapp.delivery.client_connection import (
     SlowClientGuard,
     as_fast_send_socket,
 )
+from tests.support.client import reset
 from tests.support.event_loop import PATIENT, pair, until
 
 __all__ = ["pair"]
@@ -89,6 +91,18 @@ class TestQuickSocket:
 
 
 @pytest.fixture
+def tcp() -> Iterator[tuple[Any, Any]]:
+    """The two ends of a connection that can be reset; those of a `socketpair` can't."""
+    with gevent.socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        there = gevent.socket.create_connection(listener.getsockname())
+        here, _ = listener.accept()
+    with here, there:
+        yield here, there
+
+
+@pytest.fixture
 def cooperative(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a worker, where gevent has patched the sockets."""
     monkeypatch.setattr("chatapp.delivery.client_connection.cooperative", lambda: True)
@@ -130,14 +144,49 @@ class TestStallGuard:
         assert not writer.ready()
         writer.kill()
 
-    def test_a_client_that_goes_is_noticed_once(self, pair):
-        gone: list[None] = []
-        guard = SlowClientGuard(PATIENT)
-        connection = Connection(pair[0], lambda: gone.append(None), guard)
-        pair[1].close()
+    def test_a_client_that_is_reset_has_gone(self, tcp):
+        woken: list[None] = []
+        connection = Connection(tcp[0], lambda: woken.append(None), SlowClientGuard(PATIENT))
+        reset(tcp[1])
         until(lambda: connection.gone)
         gevent.sleep(0)
-        assert len(gone) == 1
+        assert len(woken) == 1
+        connection.close()
+
+    def test_a_client_that_closes_has_gone_when_it_answers_a_write_with_a_reset(self, tcp):
+        woken: list[bool] = []
+        connection = Connection(
+            tcp[0], lambda: woken.append(connection.gone), SlowClientGuard(PATIENT)
+        )
+        tcp[1].close()
+        until(lambda: connection.maybe_gone)
+        assert woken == [False]
+        tcp[0].sendall(b": still there?")
+        until(lambda: connection.gone)
+        assert woken == [False, True]
+        connection.close()
+
+    def test_a_client_that_closes_its_half_reads_on_until_it_goes(self, tcp, monkeypatch):
+        looks: list[float] = []
+        look = Connection._look_for_reset
+
+        def noted(connection: Connection, pause: float) -> None:
+            looks.append(pause)
+            look(connection, pause)
+
+        monkeypatch.setattr(Connection, "_look_for_reset", noted)
+        connection = Connection(tcp[0], lambda: None, SlowClientGuard(PATIENT))
+        tcp[1].shutdown(socket.SHUT_WR)
+        for number in range(4):
+            until(lambda number=number: len(looks) > number)
+            tcp[0].sendall(b"text")
+            assert tcp[1].recv(100) == b"text"
+        assert looks == sorted(looks)
+        assert connection.maybe_gone
+        assert not connection.gone
+        tcp[1].close()
+        tcp[0].sendall(b"text")
+        until(lambda: connection.gone)
         connection.close()
 
     def test_a_request_sent_early_is_left_for_the_server(self, pair):
