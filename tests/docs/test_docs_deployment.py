@@ -14,9 +14,11 @@ from pathlib import Path
 
 from chatapp import Settings, create_app
 from tests.support.client import Client
+from tests.support.documentation import blocks
 from tests.support.gunicorn import ROOT, Gunicorn
 
-PAGE = (ROOT / "docs/deployment.md").read_text("utf-8")
+PATH = ROOT / "docs/deployment.md"
+PAGE = PATH.read_text("utf-8")
 CONFIGURATION = (ROOT / "gunicorn.conf.py").read_text("utf-8")
 SAVING = 10
 """Seconds that a worker may take to save after its grace time, while a storage stands still."""
@@ -24,7 +26,7 @@ SAVING = 10
 
 def files(language: str) -> list[str]:
     """The fenced blocks of the page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+    return blocks(PATH, language)
 
 
 def unit() -> configparser.SectionProxy:
