@@ -1,8 +1,12 @@
 """The client's end of a connection: whether it is still there, takes what we write, sends its body.
 
 A synchronous generator that waits for news sees nothing of its socket. Under gevent a read watcher
-on the socket tells at once when the client has gone, and one sweep per worker cuts off readers that
-take nothing. Elsewhere a vanished client is noticed when the next heartbeat is written.
+on the socket tells at once when the client sends no more, and one sweep per worker cuts off readers
+that take nothing. Elsewhere a vanished client is noticed when the next heartbeat is written.
+
+**Who sends no more may still read.** A client may close its half of the connection after its
+request (RFC 9293 3.6), as `nc -N` and some proxies do; one that has gone looks the same. So it is
+sent a comment: who has gone answers with a reset, which becomes the socket's error.
 
 **Writing past the server.** What a response's generator yields goes through generators and loops of
 Flask, of the server and of what the application has put between, a greenlet switch away. For a
@@ -21,15 +25,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import gevent
-import gevent.socket
 
 from ..errors import BodyTimeout
 from ..runtime.concurrency import cooperative
+from .client_socket import CHUNK, FastSendSocket, peek
 
 SWEEPS_PER_LIMIT: Final = 4
 MAX_WRITE_BYTES: Final = 65_536
 """Bytes of one write: a slow client that takes so much in the send time-out is not stalled."""
-CHUNK: Final = b"%X\r\n%b\r\n"
+MIN_LOOK_SECONDS: Final = 0.01
+MAX_LOOK_SECONDS: Final = 1.0
+"""Pauses between looks whether a client that sends no more has gone."""
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER with a time of 0: the kernel drops what the reader did not take."""
 
@@ -48,7 +54,7 @@ class Connection:
 
     Made by the greenlet that writes it.
 
-    :param on_gone: called once, when the client has closed it; may run in gevent's hub, so it must
+    :param wake: called when the client has gone, or may have; may run in gevent's hub, so it must
         neither wait nor raise.
     :param may_be_direct: whether `try_send` is wanted where it is possible.
     """
@@ -56,15 +62,16 @@ class Connection:
     __slots__ = (
         "_chunked",
         "_decided",
-        "_on_gone",
         "_rest",
         "_send",
         "_sock",
         "_stalls",
+        "_wake",
         "_watcher",
         "_writer",
         "direct",
         "gone",
+        "maybe_gone",
         "response",
         "writing_since",
     )
@@ -72,12 +79,14 @@ class Connection:
     def __init__(
         self,
         sock: Any,
-        on_gone: Callable[[], None],
+        wake: Callable[[], None],
         stalls: "SlowClientGuard",
         *,
         may_be_direct: bool = True,
     ) -> None:
         self.gone = False
+        self.maybe_gone = False
+        """Whether the next write tells: the client sends no more."""
         self.writing_since = 0.0
         """Monotonic seconds at which the server got bytes that were not taken yet; or 0."""
         self.direct = False
@@ -89,7 +98,7 @@ class Connection:
         self._rest = b""
         self._sock = sock
         self._send: Callable[[bytes], int] | None = None
-        self._on_gone = on_gone
+        self._wake = wake
         self._stalls = stalls
         self._writer: Any = None
         self._watcher: Any = None
@@ -164,72 +173,38 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            data = self._sock._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
+            data = peek(self._sock)
         except OSError:
-            data = b""
+            self._note_gone()
+            return
+        if data is None:
+            return
         # Data is the next request, sent early. The watcher is level-triggered: it would spin.
         self._stop()
         if not data:
-            self.gone = True
-            self._on_gone()
+            self.maybe_gone = True
+            self._look_for_reset(MIN_LOOK_SECONDS)
+            self._wake()
+
+    def _look_for_reset(self, pause: float) -> None:
+        """See whether the kernel has an error for us, and again after a pause."""
+        self._stop()
+        if self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._note_gone()
+            return
+        self._watcher = gevent.get_hub().loop.timer(pause)
+        self._watcher.start(self._look_for_reset, min(2 * pause, MAX_LOOK_SECONDS))
+
+    def _note_gone(self) -> None:
+        self._stop()
+        self.gone = True
+        self._wake()
 
     def _stop(self) -> None:
         watcher, self._watcher = self._watcher, None
         if watcher is not None:
             watcher.stop()
             watcher.close()
-
-
-class FastSendSocket(gevent.socket.socket):  # type: ignore[misc] # gevent has no types
-    """A client's socket that tries to send at once what it is given.
-
-    gevent's `sendall` looks up the size of the kernel's buffer and slices the data first. A piece
-    of an answer nearly always fits.
-    """
-
-    _expected = b""
-    _seen = ""
-
-    def expect(self, block: bytes) -> None:
-        """Look out for these bytes among what is sent next."""
-        self._expected, self._seen = block, ""
-
-    def seen_as(self) -> str:
-        """How the expected bytes were sent: `chunked` or `plain`; empty: they were not."""
-        self._expected = b""
-        return self._seen
-
-    @property
-    def send_now(self) -> Callable[[bytes], int]:
-        """Sends what the kernel takes at once; as `socket.send` of a socket that does not wait."""
-        send: Callable[[bytes], int] = self._sock.send
-        return send
-
-    def sendall(self, data: Any, flags: int = 0) -> None:
-        if self._expected:
-            self._look_for_expected(data)
-        try:
-            sent = self._sock.send(data, flags)
-        except BlockingIOError:
-            sent = 0
-        if sent < len(data):
-            super().sendall(memoryview(data)[sent:], flags)
-
-    def _look_for_expected(self, data: Any) -> None:
-        block = self._expected
-        if data == block:
-            self._expected, self._seen = b"", "plain"
-        elif data == CHUNK % (len(block), block):
-            self._expected, self._seen = b"", "chunked"
-
-
-def as_fast_send_socket(sock: Any) -> Any:
-    """The same connection as a `FastSendSocket`; TLS stays as it is."""
-    if type(sock) is not gevent.socket.socket:
-        return sock
-    return FastSendSocket(sock.family, sock.type, sock.proto, fileno=sock.detach())
 
 
 class SlowClientGuard:
@@ -242,6 +217,10 @@ class SlowClientGuard:
         self._limit = limit
         self._watched: set[Connection] = set()
         self._sweeper: Any = None
+
+    def __len__(self) -> int:
+        """How many responses are being written."""
+        return len(self._watched)
 
     def watch(self, connection: Connection) -> None:
         self._watched.add(connection)

@@ -18,6 +18,8 @@ class Presence(Protocol):
 
     gone: bool
     """Whether the client has closed it."""
+    maybe_gone: bool
+    """Whether something is to be written to find that out; set back by who does."""
     direct: bool
     """Whether `try_send` may be used."""
 
@@ -167,7 +169,8 @@ def follow(
     wake-up that comes too early or twice does no harm. Where the connection allows it, what comes
     while the generator sleeps is written by whoever brings it, and the generator sleeps on.
 
-    :param heartbeat: seconds of silence after which a comment is sent.
+    :param heartbeat: seconds of silence after which a comment is sent. One also follows immediately
+        on the sign that the client may have gone.
     """
     out = _Output(feed, presence)
     feed.enter(waker)
@@ -183,7 +186,10 @@ def follow(
             if not over and feed.draining():
                 yield from out.write(sse.COME_BACK)
                 return
-            data = b"" if over or out.sleep(waker, heartbeat) else sse.KEEP_ALIVE
+            data = b""
+            if not over and (not out.sleep(waker, heartbeat) or presence.maybe_gone):
+                presence.maybe_gone = False
+                data = sse.KEEP_ALIVE
             presence.flush()
     finally:
         presence.end()

@@ -20,7 +20,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
     @blueprint.get("/readyz")
     def readyz() -> ResponseReturnValue:
         try:
-            if components.service.answers.is_draining() or components.service.pubsub.draining:
+            if components.service.answers.is_draining():
                 raise ShuttingDown("This worker is going down.")
             components.setup.begin()
             components.setup.check()

@@ -36,7 +36,8 @@ FENCES = {
     "flask": "__init__ cli extension wiring views/*",
     "werkzeug": "__init__ wiring views/*",
     "click": "cli",
-    "gevent": "runtime/* upstream/poller delivery/client_connection gunicorn_hooks",
+    "gevent": "runtime/* upstream/poller delivery/client_connection delivery/client_socket "
+    "gunicorn_hooks",
     "greenlet": "runtime/stall_watch",
     "sqlalchemy": "conversations/* database/* eventlog/sql/*",
     "alembic": "database/migrations/*",

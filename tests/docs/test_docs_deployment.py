@@ -13,10 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from chatapp import Settings, create_app
+from chatapp.gunicorn_hooks import REUSE_SECONDS
 from tests.support.client import Client
+from tests.support.documentation import blocks
 from tests.support.gunicorn import ROOT, Gunicorn
 
-PAGE = (ROOT / "docs/deployment.md").read_text("utf-8")
+PATH = ROOT / "docs/deployment.md"
+PAGE = PATH.read_text("utf-8")
 CONFIGURATION = (ROOT / "gunicorn.conf.py").read_text("utf-8")
 SAVING = 10
 """Seconds that a worker may take to save after its grace time, while a storage stands still."""
@@ -24,7 +27,7 @@ SAVING = 10
 
 def files(language: str) -> list[str]:
     """The fenced blocks of the page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+    return blocks(PATH, language)
 
 
 def unit() -> configparser.SectionProxy:
@@ -93,7 +96,7 @@ def test_a_proxy_cuts_no_silence_and_no_body_and_closes_first() -> None:
         (kubernetes, r"proxy-body-size: (\d+)m"),
     ):
         assert number(pattern, source) * 2**20 > settings.body_max_bytes
-    assert number(r"keepalive_timeout (\d+)s", nginx) < gunicorns("keepalive")
+    assert number(r"keepalive_timeout (\d+)s", nginx) < min(gunicorns("keepalive"), REUSE_SECONDS)
 
 
 def test_files_may_be_open_for_two_ends_of_each_connection() -> None:

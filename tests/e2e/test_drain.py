@@ -116,12 +116,12 @@ def test_a_reload_serves_new_visitors_while_old_answers_run_on(
     old = server.workers
     server.signal(signal.SIGHUP)
     poll(lambda: set(server.workers) - set(old))
-    assert_idle_ended(idle)
     assert Client(server.url).get("/healthz").status == 200
     newcomer = Reader(Client(server.url), "short")
     poll(lambda: newcomer.begun)
     script.go_on.set()
     assert_drained([*short, newcomer], long)
+    assert_idle_ended(idle)
     poll(lambda: not set(server.workers) & set(old), 20)
     assert Client(server.url).get("/healthz").status == 200
     assert server.stop() == 0

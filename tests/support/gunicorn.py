@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.support.upstream import poll
 
 ROOT = Path(__file__).parents[2]
-LISTENING = re.compile(r"Listening at: (http://127\.0\.0\.1:(\d+))")
+LISTENING = re.compile(r"Listening at: (?:unix:\S+,)?(http://127\.0\.0\.1:(\d+))")
 
 
 class Gunicorn:
@@ -58,6 +58,7 @@ class Gunicorn:
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
+        self._port = port
         self.url, self.port = poll(self._address, 30)
 
     @property
@@ -110,5 +111,7 @@ class Gunicorn:
 
     def _address(self) -> tuple[str, int] | None:
         assert self.process.poll() is None, self.log
+        if self._port and "Listening at: " in self.log:  # With `--reuse-port` that is all it says.
+            return f"http://127.0.0.1:{self._port}", self._port
         found = LISTENING.search(self.log)
         return (found[1], int(found[2])) if found else None

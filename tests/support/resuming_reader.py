@@ -26,6 +26,8 @@ class Resumer:
         self.events: list[Sent] = []
         self.statuses: list[int] = []
         self.connections = 0
+        self.faults: list[Exception] = []
+        """How connections have failed, other than by our own cut."""
         self.ended_at = 0.0
         self.error: BaseException | None = None
         self.clients = clients
@@ -80,7 +82,8 @@ class Resumer:
                 stream.close()
                 return 0.2
             return self._read(stream)
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as fault:
+            self.faults.append(fault)
             return 0.05
 
     def _read(self, stream: Stream) -> float:

@@ -1,22 +1,17 @@
 """The client's end: what is sent arrives, whoever sends it; who goes or stalls is noticed."""
 
-import contextlib
-import errno
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import gevent.socket
 import pytest
 
-from chatapp.delivery.client_connection import (
-    CHUNK,
-    Connection,
-    FastSendSocket,
-    SlowClientGuard,
-    as_fast_send_socket,
-)
+from chatapp.delivery.client_connection import Connection, SlowClientGuard
+from chatapp.delivery.client_socket import CHUNK, as_fast_send_socket
+from tests.support.client import reset
 from tests.support.event_loop import PATIENT, pair, until
 
 __all__ = ["pair"]
@@ -24,68 +19,16 @@ __all__ = ["pair"]
 pytestmark = pytest.mark.timeout(30)
 
 
-class TestQuickSocket:
-    def test_it_sends_everything_when_the_kernel_takes_only_a_part(self, pair):
-        data = bytes(range(256)) * 16_384  # more than a socket's buffer
-        sock = as_fast_send_socket(pair[0])
-        assert isinstance(sock, FastSendSocket)
-        received = bytearray()
-
-        def receive() -> None:
-            while piece := pair[1].recv(65_536):
-                received.extend(piece)
-
-        receiver = gevent.spawn(receive)
-        with sock:
-            sock.sendall(b"first")
-            sock.sendall(memoryview(data))
-            sock.sendall(b"")
-            sock.sendall(b"last")
-        receiver.get(timeout=20)
-        assert bytes(received) == b"first" + data + b"last"
-
-    def test_it_sends_everything_when_the_kernel_takes_nothing_at_first(self, pair):
-        with as_fast_send_socket(pair[0]) as sock:
-            filled = 0
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    filled += sock._sock.send(b"x" * 65_536)
-            sender = gevent.spawn(sock.sendall, b"behind")
-            gevent.sleep(0)
-            assert not sender.ready()
-            received = b""
-            while len(received) < filled + len(b"behind"):
-                received += pair[1].recv(65_536)
-            sender.get(timeout=10)
-        assert received == b"x" * filled + b"behind"
-
-    @pytest.mark.parametrize("make", [as_fast_send_socket, lambda sock: sock])
-    def test_it_raises_as_gevent_does(self, pair, make):
-        sock = make(pair[0])
-        with pytest.raises(TypeError):
-            sock.sendall("text")
-        pair[1].close()
-        with pytest.raises(BrokenPipeError):
-            sock.sendall(b"nobody takes this")
-        sock.close()
-        with pytest.raises(OSError, match=rf"Errno {errno.EBADF}\b"):
-            sock.sendall(b"nor this")
-
-    @pytest.mark.parametrize("make", [as_fast_send_socket, lambda sock: sock])
-    def test_it_times_out_as_gevent_does(self, pair, make):
-        with make(pair[0]) as sock:
-            sock.settimeout(0.05)
-            with pytest.raises(TimeoutError):
-                sock.sendall(bytes(1 << 24))
-
-    def test_quick_takes_the_connection_over_and_leaves_other_sockets_alone(self, pair):
-        descriptor = pair[0].fileno()
-        with as_fast_send_socket(pair[0]) as sock:
-            assert (sock.fileno(), pair[0].fileno()) == (descriptor, -1)
-            assert as_fast_send_socket(sock) is sock
-        plain = socket.socket()
-        with plain:
-            assert as_fast_send_socket(plain) is plain
+@pytest.fixture
+def tcp() -> Iterator[tuple[Any, Any]]:
+    """The two ends of a connection that can be reset; those of a `socketpair` can't."""
+    with gevent.socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        there = gevent.socket.create_connection(listener.getsockname())
+        here, _ = listener.accept()
+    with here, there:
+        yield here, there
 
 
 @pytest.fixture
@@ -130,14 +73,49 @@ class TestStallGuard:
         assert not writer.ready()
         writer.kill()
 
-    def test_a_client_that_goes_is_noticed_once(self, pair):
-        gone: list[None] = []
-        guard = SlowClientGuard(PATIENT)
-        connection = Connection(pair[0], lambda: gone.append(None), guard)
-        pair[1].close()
+    def test_a_client_that_is_reset_has_gone(self, tcp):
+        woken: list[None] = []
+        connection = Connection(tcp[0], lambda: woken.append(None), SlowClientGuard(PATIENT))
+        reset(tcp[1])
         until(lambda: connection.gone)
         gevent.sleep(0)
-        assert len(gone) == 1
+        assert len(woken) == 1
+        connection.close()
+
+    def test_a_client_that_closes_has_gone_when_it_answers_a_write_with_a_reset(self, tcp):
+        woken: list[bool] = []
+        connection = Connection(
+            tcp[0], lambda: woken.append(connection.gone), SlowClientGuard(PATIENT)
+        )
+        tcp[1].close()
+        until(lambda: connection.maybe_gone)
+        assert woken == [False]
+        tcp[0].sendall(b": still there?")
+        until(lambda: connection.gone)
+        assert woken == [False, True]
+        connection.close()
+
+    def test_a_client_that_closes_its_half_reads_on_until_it_goes(self, tcp, monkeypatch):
+        looks: list[float] = []
+        look = Connection._look_for_reset
+
+        def noted(connection: Connection, pause: float) -> None:
+            looks.append(pause)
+            look(connection, pause)
+
+        monkeypatch.setattr(Connection, "_look_for_reset", noted)
+        connection = Connection(tcp[0], lambda: None, SlowClientGuard(PATIENT))
+        tcp[1].shutdown(socket.SHUT_WR)
+        for number in range(4):
+            until(lambda number=number: len(looks) > number)
+            tcp[0].sendall(b"text")
+            assert tcp[1].recv(100) == b"text"
+        assert looks == sorted(looks)
+        assert connection.maybe_gone
+        assert not connection.gone
+        tcp[1].close()
+        tcp[0].sendall(b"text")
+        until(lambda: connection.gone)
         connection.close()
 
     def test_a_request_sent_early_is_left_for_the_server(self, pair):

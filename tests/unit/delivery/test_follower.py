@@ -29,6 +29,7 @@ class Here:
 
     def __init__(self) -> None:
         self.gone = False
+        self.maybe_gone = False
 
     def begin_write(self, block: bytes) -> None:
         pass
@@ -333,6 +334,22 @@ def test_news_do_not_wake_a_generator_whose_client_takes_them() -> None:
     assert presence.wire.count(b"data: ") == 3
     assert len(yielded) == 2, "what was there at first, and the end"
     assert waker.waited == 1
+
+
+def test_a_client_that_may_have_gone_is_written_to_and_reads_on_if_it_has_not() -> None:
+    answer, presence = begun(), Direct([])
+
+    class Doubt(Script):
+        def wait(self, timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
+            presence.maybe_gone = not self.slept
+            return super().wait(timeout, write_pending)
+
+    bell = Doubt(answer, [None, (TEXT, "a")])
+    first, comment, last = follow(follower(answer), presence, bell, 60)
+    assert first.startswith(sse.RETRY)
+    assert comment == sse.KEEP_ALIVE
+    assert presence.wire.count(b"data: ") == 1
+    assert b"event: done" in last
 
 
 def test_news_break_the_silence() -> None:
