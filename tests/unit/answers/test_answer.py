@@ -293,3 +293,20 @@ class TestStopping:
 
     def test_nothing_is_abandoned_where_the_option_is_off(self) -> None:
         assert Settings().abandon_after == 0
+
+
+class TestReasoningThatTheTemplateHasOpened:
+    def test_is_known_at_its_end_and_readers_get_a_snapshot(self) -> None:
+        worker = Worker()
+        answer = worker.finish(FakeStream("Hm.", "\n</think>\n", "\nFour."))
+        transcript = answer.log.transcript()
+        assert (transcript.text, transcript.reasoning) == ("Four.", "Hm.")
+        assert [text for _, text, _ in worker.saved] == ["Four."]
+        for cursor in range(answer.log.last - 1):
+            with pytest.raises(LookupError):
+                answer.log.read(cursor)
+        assert [event.type for event in answer.log.events(answer.log.last - 1)] == [EventType.DONE]
+
+    def test_stays_text_where_the_option_is_off(self) -> None:
+        answer = Worker(think_tags="off").finish(FakeStream("Hm.\n</think>\n\nFour."))
+        assert answer.log.text() == "Hm.\n</think>\n\nFour."

@@ -265,6 +265,10 @@ KEYS = st.sampled_from(
         "type",
         "text",
         "thinking",
+        "message",
+        "function_call",
+        "signature",
+        "extra_content",
     ]
 )
 LIKE_A_CHUNK = st.recursive(
@@ -284,10 +288,10 @@ CHUNKS = (
 
 
 @MANY
-@given(st.lists(CHUNKS, max_size=3))
-def test_whatever_comes_is_read_or_is_an_error_of_ours(chunks: list[bytes]) -> None:
-    """And what is read can be written down: whole characters, usage that JSON can say."""
-    reader = ChunkReader()
+@given(st.lists(CHUNKS, max_size=3), st.booleans())
+def test_whatever_comes_is_read_or_is_an_error_of_ours(chunks: list[bytes], keep: bool) -> None:
+    """And what is read can be written down: whole characters, and what JSON can say."""
+    reader = ChunkReader(keep=keep)
     pieces: list[tuple[EventType, str]] = []
     with contextlib.suppress(ChatAppError):
         for each in chunks:
@@ -296,6 +300,7 @@ def test_whatever_comes_is_read_or_is_an_error_of_ours(chunks: list[bytes]) -> N
         assert text
         assert delta_data(text)
     assert event_data({"usage": reader.usage})
+    assert json.dumps([reader.sent_back, *(call.extra for call in reader.tool_calls.values())])
 
 
 @FEW
@@ -327,3 +332,20 @@ def test_tool_calls_do_not_grow_without_a_bound() -> None:
         read_calls(*({"index": index} for index in range(1000)))
     with pytest.raises(UpstreamInvalid):
         read_calls(*[{"index": 0, "function": {"arguments": "x" * 100_000}}] * 20)
+
+
+def test_what_goes_back_does_not_grow_without_a_bound() -> None:
+    """Neither of the message nor of a call, and not at all where nothing goes back."""
+    fields = {"blocks": [{"data": "x" * 100_000}]}
+    call = {"tool_calls": [{"index": 0, "id": "c", "blob": "x" * 100_000}]}
+    for delta, keep in ((fields, True), (call, False), ({"reasoning": "x" * 100_000}, True)):
+        with pytest.raises(UpstreamInvalid):
+            read_often(chunk(delta), keep)
+    assert read_often(chunk(fields), keep=False).sent_back == {}
+
+
+def read_often(data: bytes, keep: bool) -> ChunkReader:
+    reader = ChunkReader(keep=keep)
+    for _ in range(100):
+        reader.read(data, [])
+    return reader
