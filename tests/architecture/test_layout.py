@@ -1,6 +1,7 @@
 """The shape of the code: who may import whom, how long a file may be, what may be used where."""
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def name_of(file: Path) -> str:
     return name.removesuffix("/__init__") if "/" in name else name
 
 
+@functools.cache
 def tree_of(file: Path) -> ast.Module:
     return ast.parse(file.read_text(), str(file))
 
@@ -75,7 +77,8 @@ def is_module(name: str) -> bool:
     return (PACKAGE / f"{name}.py").exists() or (PACKAGE / name / "__init__.py").exists()
 
 
-def own_imports(file: Path) -> set[str]:
+@functools.cache
+def own_imports(file: Path) -> frozenset[str]:
     """The modules of the package that a file imports, however it writes that."""
     folder = file.relative_to(PACKAGE).parent
     found = set()
@@ -91,7 +94,7 @@ def own_imports(file: Path) -> set[str]:
             for each in node.names:
                 deeper = str(inside / each.name)
                 found.add(deeper if is_module(deeper) else str(inside))
-    return {"__init__" if each == "." else each for each in found}
+    return frozenset("__init__" if each == "." else each for each in found)
 
 
 def foreign_imports(file: Path) -> set[str]:

@@ -20,6 +20,8 @@ class Gunicorn:
     :param upstream: the base URL that it asks; None: none is set.
     :param env: options for the application, by their variables' names.
     :param args: more of gunicorn's own options.
+    :param python: the interpreter, and with it what is installed.
+    :param folder: where it is started.
 
     `TEST_TRANSPORT` in the environment chooses the transport of all servers.
     """
@@ -31,6 +33,8 @@ class Gunicorn:
         *args: str,
         app: str = "wsgi:app",
         port: int = 0,
+        python: str = sys.executable,
+        folder: Path = ROOT,
         **env: str,
     ) -> None:
         self.instance = instance
@@ -45,11 +49,11 @@ class Gunicorn:
         if transport := os.environ.get("TEST_TRANSPORT"):
             clean["CHATAPP_TRANSPORT"] = transport
         clean |= {"CHATAPP_INSTANCE": str(instance), "PYTHONUNBUFFERED": "1"}
-        command = [sys.executable, "-m", "gunicorn", "-k", "gevent", app, *args]
+        command = [python, "-m", "gunicorn", "-k", "gevent", app, *args]
         command += ["-b", f"127.0.0.1:{port}"]
         self.process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=folder,
             env=clean | env,
             stderr=subprocess.PIPE,
             text=True,
