@@ -1,4 +1,4 @@
-"""`flask chatapp …`: what an operator does to the database."""
+"""`flask chatapp …`: the operator's commands for the database."""
 
 from collections.abc import Callable
 from typing import Final
@@ -14,7 +14,7 @@ NAME: Final = "chatapp"
 
 
 class Commands(AppGroup):
-    """The commands, which go over the databases of all chats of an application."""
+    """The commands, which work on the databases of all chats of an application."""
 
     def __init__(self) -> None:
         super().__init__(NAME, help="The databases of the chats.")
@@ -22,13 +22,13 @@ class Commands(AppGroup):
 
         @self.command("migrate")
         def migrate() -> None:
-            """Bring the schema up to date. May be repeated, also on several machines at once."""
+            """Bring the schema up to date. May be repeated, also on several machines together."""
             for database in self.databases:
                 _do(database, database.migrate)
 
         @self.command("check")
         def check() -> None:
-            """Tell, by the exit code, too, whether the schema is current."""
+            """Say, also by the exit code, whether the schema is current."""
             for database in self.databases:
                 _do(database, database.check)
 
