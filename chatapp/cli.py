@@ -27,7 +27,7 @@ class Commands(AppGroup):
 
         @self.command("migrate")
         def migrate() -> None:
-            """Bring the schema up to date. May be repeated, also on several machines at once."""
+            """Bring the schema up to date. May be repeated, also on several machines together."""
             for database in self.databases:
                 _do(database, database.migrate, "the schema is current")
 

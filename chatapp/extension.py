@@ -28,18 +28,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 class ChatApp:
     """The chat, mounted in a Flask application.
 
-    `ChatApp(app, url_prefix="/chat")`, or `init_app` later where the application comes from a
-    factory. Options are read from `app.config` (`CHATAPP_*`) and the environment. Of the
-    application nothing else is touched.
+    `ChatApp(app, url_prefix="/chat")`, or `init_app` later if a factory makes the application.
+    Options are read from `app.config` (`CHATAPP_*`) and the environment. Nothing else of the
+    application is touched.
 
-    What the decorators register belongs to this object and is used in every application that it is
-    mounted in, also when it is registered later.
+    What the decorators register belongs to this object. It is used in every application that the
+    object is mounted in, also if it is registered later.
 
-    :param name: of the chat; several in one application need different ones. It names the
-        blueprint, so that `url_for("chatapp.page")` is where the chat is.
-    :param options: fields of `Settings` that win over the application's config, e.g. for the second
-        chat of an application: `{"model": "gpt-5"}`.
-    :raises ConfigError: an option is unknown or has a wrong value, or the chat is there already.
+    :param name: of the chat; several in one application need different names. It is also the
+        blueprint's: `url_for("chatapp.page")` is the chat's address.
+    :param options: fields of `Settings` that take precedence over the application's config, e.g.
+        for the second chat of an application: `{"model": "gpt-5"}`.
+    :raises ConfigError: an option is unknown or invalid, or the application has this chat already.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ChatApp:
             self.init_app(app, url_prefix=url_prefix)
 
     def init_app(self, app: Flask, *, url_prefix: str | None = None) -> Settings:
-        """Mount the chat at `url_prefix`; the options that it runs with."""
+        """Mount the chat at `url_prefix`. Returns the options that it runs with."""
         if extension_key(self.name) in app.extensions:
             raise ConfigError(
                 f"This application already has a chat {self.name!r}. Call init_app once, or name "
@@ -85,16 +85,16 @@ class ChatApp:
         return settings
 
     def owner(self, function: Callable[[], object]) -> Callable[[], object]:
-        """Decorates the application's log-in: it returns the id of who has signed in, or None.
+        """Decorates the application's log-in, which returns the id of the user, or None.
 
-        It is called in each request to the chat; None is answered by `not_signed_in`. Without it,
-        Flask-Login is asked where the application has it, and visitors are told apart by a cookie.
+        It is called in each request to the chat; None is answered with `not_signed_in`. Without it,
+        Flask-Login is used if the application has it; else a cookie tells visitors apart.
         """
         self._log_in = function
         return function
 
     def before_answer(self, hook: Before) -> Before:
-        """Decorates a function that may change what the model is asked, or raise `Refused`."""
+        """Decorates a function that may change the request to the model, or raise `Refused`."""
         self._before.append(hook)
         return hook
 
@@ -126,10 +126,10 @@ class ChatApp:
     def tool(self, function: Any = None, **options: Any) -> Any:
         """Decorates a function that the model may call; type hints and docstring describe it.
 
-        :param name: what the model calls it; else the function's own name.
-        :param timeout: seconds that it may take; else `CHATAPP_TOOL_TIMEOUT`.
-        :param max_bytes: of its result; else `CHATAPP_TOOL_MAX_BYTES`.
-        :raises TypeError: what it takes can't be described; the message says what to do.
+        :param name: the tool's name for the model; None: the function's own.
+        :param timeout: seconds that a call may take; None: `CHATAPP_TOOL_TIMEOUT`.
+        :param max_bytes: of a result; None: `CHATAPP_TOOL_MAX_BYTES`.
+        :raises TypeError: its parameters can't be described; the message says what to do.
         """
 
         def register(tool: F) -> F:
@@ -141,19 +141,19 @@ class ChatApp:
         return register if function is None else register(function)
 
     def publish(self, event: str, data: Any, to: str | None = None) -> None:
-        """Send an event to every open page, or to those of one owner. Needs an app context.
+        """Send an event to all open pages, or to those of one owner. Needs an app context.
 
-        :param event: its name, which an `EventSource` listens for.
-        :param data: anything that JSON can say.
+        :param event: the name that an `EventSource` listens for.
+        :param data: anything that JSON can express.
         :param to: an owner, as the log-in or a hook names them; None: everyone.
-        :raises InvalidRequest: a name or data that can't be sent.
+        :raises InvalidRequest: the name or the data can't be sent.
         """
         components: Components = current_app.extensions[extension_key(self.name)]
         addressee = None if to is None else owners.inside(self.name, to)
         components.service.pubsub.publish(event, data, addressee)
 
     def forget(self, owner: str) -> None:
-        """Delete all conversations of an owner, e.g. with their account. Needs an app context.
+        """Delete all conversations of an owner, e.g. along with an account. Needs an app context.
 
         :param owner: as for `publish`.
         :raises StorageUnavailable:
@@ -175,10 +175,10 @@ class ChatApp:
 
 
 def extension_key(name: str) -> str:
-    """Under which a chat's parts are in `app.extensions`."""
+    """The key of a chat's components in `app.extensions`."""
     return NAME if name == NAME else f"{NAME}.{name}"
 
 
 def _scratch() -> Tools:
-    """Refuses what can't be described, before there is an application."""
+    """Checks a tool's description before there is an application."""
     return Tools(1.0, 1, StallWatch(1.0))

@@ -1,8 +1,8 @@
-"""Every option: its name, its default, and why one would change it.
+"""Every option: its name, its default, and what it is for.
 
-An option `max_running` is set by `app.config["CHATAPP_MAX_RUNNING"]` or, where the application says
-nothing, by the environment variable of the same name. The upstream's key and address keep the
-names that the OpenAI SDK and other tools already use. `docs/settings.md` is made from this file.
+The option `max_running` is set by `app.config["CHATAPP_MAX_RUNNING"]` or else by the environment
+variable of the same name. The upstream's key and address have the names that the OpenAI SDK and
+other tools already use. `docs/settings.md` is generated from this file.
 """
 
 import difflib
@@ -24,7 +24,7 @@ from .settings_fields import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The options of one chat. Frozen: a running server's limits don't move.
+    """The options of one chat. Frozen: they don't change while the server runs.
 
     :raises ConfigError: from `load`, for a value of the wrong kind or an unknown name.
     """
@@ -67,15 +67,15 @@ class Settings:
         mend="word",
     )
     models: tuple[str, ...] = option(
-        (), "Models that a visitor may choose, separated by commas; `model` is always one of them."
+        (), "Models that visitors may choose from, comma-separated; `model` is always included."
     )
-    system_prompt: str | None = option(None, "Sent before every conversation.")
+    system_prompt: str | None = option(None, "A system prompt, sent before every conversation.")
     local_model: bool = option(
-        True, "With no key and no address, answer by the small model of the `local` extra."
+        True, "Without a key and an address, answer with the small model of the `local` extra."
     )
     transport: str = option(
         "fast",
-        "What carries the upstream's bytes: `fast` is ours, `stock` the HTTP library's own.",
+        "The HTTP layer below the SDK: `fast` is ours, `stock` the HTTP library's own.",
         choices=("fast", "stock"),
     )
     think_tags: str = option(
@@ -85,10 +85,12 @@ class Settings:
         "model whose template has written `<think>` itself; `off` leaves it text.",
         choices=("auto", "opened", "off"),
     )
-    upstream_connect_timeout: float = option(5.0, "Seconds to reach the upstream.", minimum=0.001)
+    upstream_connect_timeout: float = option(
+        5.0, "Seconds to connect to the upstream.", minimum=0.001
+    )
     upstream_timeout: float = option(
         300.0,
-        "Seconds the upstream may be silent; a reasoning model thinks for minutes.",
+        "Seconds that the upstream may be silent; a reasoning model can think for minutes.",
         minimum=0.001,
     )
 
@@ -99,53 +101,51 @@ class Settings:
     )
     database_url: str | None = option(
         None,
-        "Where conversations are kept: `postgresql://…` or `sqlite:////…`; unset: the file "
-        "`chat.db` in the instance folder. Another one than that needs `chatapp migrate`.",
+        "Where conversations are stored: `postgresql://…` or `sqlite:////…`; unset: the file "
+        "`chat.db` in the instance folder. If it is set, run `chatapp migrate` first.",
     )
-    database_pool: int = option(
-        4, "Connections to the database that one worker has at the most.", minimum=1
-    )
+    database_pool: int = option(4, "Maximum database connections per worker.", minimum=1)
     ledger_age: float = option(
-        400 * 86_400.0, "Seconds that the record of an upstream call is kept.", minimum=0
+        400 * 86_400.0, "Seconds that the ledger entry of an upstream call is kept.", minimum=0
     )
     title: str = option("Chat", "The page's title.")
     secret: str | None = option(
         None,
-        "Signs the visitor cookie; unset: the application's `SECRET_KEY`, or one made once and "
-        "kept in the instance folder. Several machines need the same.",
+        "Signs the visitor cookie; unset: the application's `SECRET_KEY`, or one that is generated "
+        "once and stored in the instance folder. Several machines must share one.",
     )
     login_required: bool = option(
-        False, "Refuse visitors who have not signed in to the application, as `not_signed_in`."
+        False, "Refuse visitors who have not signed in to the application (`not_signed_in`)."
     )
     trusted_proxies: int = option(
         0,
-        "Proxies before `wsgi:app` whose `X-Forwarded-*` headers are true; an application with a "
-        "chat uses werkzeug's `ProxyFix` itself.",
+        "How many proxies in front of `wsgi:app` set trustworthy `X-Forwarded-*` headers. In your "
+        "own application, use Werkzeug's `ProxyFix` instead.",
         minimum=0,
     )
     operations: bool = option(
         True, "Serve `/healthz`, `/readyz` and `/metrics`; an application may have its own."
     )
     cors_origins: tuple[str, ...] = option(
-        (), "Origins of other sites whose pages may use the API, separated by commas."
+        (), "Origins of other sites whose pages may use the API, comma-separated."
     )
 
     eventlog_url: str | None = option(
         None,
-        "Where the workers find each other's answers: an SQL address, `redis://…`, or `memory://` "
-        "(no other worker finds them); unset: the database.",
+        "Where workers find each other's answers: a database URL, `redis://…`, or `memory://` (not "
+        "shared between workers); unset: the database.",
     )
     flush_interval: float = option(
         0.2,
-        "Seconds between writes of running answers to the event log; with hundreds of them more, "
-        "up to 0.5.",
+        "Seconds between writes of running answers to the event log; up to 0.5 with hundreds of "
+        "answers.",
         minimum=0.01,
     )
     poll_interval: float = option(
-        0.1, "Seconds between looks at what other workers have written.", minimum=0.01
+        0.1, "Seconds between reads of what other workers have written.", minimum=0.01
     )
     lease: float = option(
-        3.0, "Seconds of silence after which a worker's answers are another's.", minimum=1
+        3.0, "Seconds of silence after which a worker is presumed dead.", minimum=1
     )
     busy_lease: float = option(
         30.0,
@@ -155,142 +155,144 @@ class Settings:
     )
     takeover: str = option(
         "fail",
-        "What becomes of a lost worker's answers: `fail` ends them as `interrupted`, `continue` "
-        "has the model go on where they broke off.",
+        "What happens to a dead worker's answers: `fail` ends them as `interrupted`, `continue` "
+        "has the model continue where they broke off.",
         choices=("fail", "continue"),
     )
     prefill: str = option(
         "plain",
-        "How the upstream is asked to continue its own words: `plain` as a last message of the "
-        "assistant's, or as `vllm` or `deepseek` want it.",
+        "How to ask the upstream to continue its own text: `plain` sends it as a last assistant "
+        "message; `vllm` and `deepseek` add what these need.",
         choices=("plain", "vllm", "deepseek"),
     )
 
     heartbeat: float = option(
-        15.0, "Seconds of silence after which a follower gets a comment line.", minimum=0.01
+        15.0, "Seconds of silence after which a reader gets a comment line.", minimum=0.01
     )
     direct_writes: bool = option(
         True,
-        "Write pieces to the reader's socket past the server's own loop, where a stream's first "
-        "block was seen to leave unchanged. False: WSGI middleware gets every block.",
+        "Write directly to the reader's socket, past the server's own loop, if a stream's first "
+        "block was seen to arrive there unchanged. False: WSGI middleware gets every block.",
     )
     start_wait: float = option(
         1.0,
-        "Seconds that the reply to a new question waits for the upstream's yes or no.",
+        "Seconds that the reply to a question waits for the upstream to accept or refuse it.",
         minimum=0,
     )
     abandon_after: float = option(
-        0.0, "Seconds without a follower after which an answer is stopped; 0: never.", minimum=0
+        0.0, "Seconds without a reader after which an answer is stopped; 0: never.", minimum=0
     )
     send_timeout: float = option(
-        20.0, "Seconds after which a reader that takes nothing is cut off.", minimum=0.1
+        20.0, "Seconds after which a reader that takes nothing is disconnected.", minimum=0.1
     )
     body_timeout: float = option(
-        10.0, "Seconds in which a request's body must have arrived.", minimum=0.1
+        10.0, "Seconds within which a request's body must arrive.", minimum=0.1
     )
     drain_margin: float = option(
         5.0,
-        "Seconds before the end of the grace time at which the readers of answers that still run "
-        "are told to come back.",
+        "Seconds before the end of the grace period at which readers of answers that still run "
+        "are told to reconnect.",
         minimum=1,
     )
 
     rate_limit: str | None = option(
         None,
-        "Questions that one owner may ask, as in `20/minute;200/day`; more are `rate_limited`. As "
-        "many conversations may be made without a question. Needs the `limits` extra.",
+        "Questions that one owner may ask, such as `20/minute;200/day`; more are `rate_limited`. "
+        "Conversations created without a question have the same limit. Needs the `limits` extra.",
     )
     rate_limit_all: str | None = option(
         None,
-        "Questions that all owners together may ask, and conversations that they may make; needs "
-        "the `limits` extra, too.",
+        "The same for all owners together; also needs the `limits` extra.",
     )
     rate_limit_storage: str = option(
         "memory://",
-        "Where questions are counted: in the memory of each worker, or for all together at "
-        "`redis://…`.",
+        "Where questions are counted: in each worker's memory, or for all workers in `redis://…`.",
     )
     tokens_per_day: int = option(
         0,
-        "Tokens that one owner may use in a day of UTC, prompts included; then `quota_used`. "
-        "0: any number.",
+        "Tokens that one owner may use per UTC day, prompts included; then `quota_used`. 0: no "
+        "limit.",
         minimum=0,
     )
     max_running_per_owner: int = option(
-        16, "Answers of one owner that run at once; more are `too_many_running`.", minimum=1
+        16, "Concurrent answers of one owner; more are `too_many_running`.", minimum=1
     )
     tool_rounds: int = option(
         8,
-        "Times that the model may call tools within one answer; then it is asked to answer "
-        "without.",
+        "Rounds in which the model may call tools within one answer; then it must answer without.",
         minimum=1,
     )
     tool_timeout: float = option(
-        30.0, "Seconds that a tool may take, where it is registered without its own.", minimum=0.001
+        30.0,
+        "Seconds that a tool may take, unless it is registered with its own limit.",
+        minimum=0.001,
     )
     tool_max_bytes: int = option(
         32_768,
-        "Bytes of a tool's result, where it is registered without its own.",
+        "Maximum bytes of a tool's result, unless it is registered with its own limit.",
         minimum=1,
     )
     hook_stall: float = option(
         0.1,
-        "Seconds for which a hook, a tool or the log-in may hold up a gevent worker before the "
-        "log names it.",
+        "Seconds for which a hook, a tool or the log-in may block a gevent worker before the log "
+        "names it.",
         minimum=0.001,
     )
     ticket_age: int = option(
-        300, "Seconds in which a ticket for an `EventSource` of another origin is good.", minimum=1
+        300, "Seconds that a ticket for an `EventSource` of another origin is valid.", minimum=1
     )
 
     max_running: int = option(
-        2000, "Answers that run at once in one worker; more are `too_many_answers`.", minimum=1
+        2000, "Concurrent answers in one worker; more are `too_many_answers`.", minimum=1
     )
     body_max_bytes: int = option(
-        4 << 20, "Bytes of a request; more is `body_too_large`.", minimum=1024
+        4 << 20, "Maximum bytes of a request's body; more is `body_too_large`.", minimum=1024
     )
     message_max_chars: int = option(
-        200_000, "Characters of one message; more is `invalid_request`.", minimum=1
+        200_000, "Maximum characters of a message; more is `invalid_request`.", minimum=1
     )
     history_max_messages: int = option(
-        1000, "Messages of one history; more is `invalid_request`.", minimum=1
+        1000, "Maximum messages of a history; more is `invalid_request`.", minimum=1
     )
     history_max_tokens: int = option(
         100_000,
-        "Tokens of a history that go upstream, estimated; beyond, its oldest messages stay here.",
+        "Maximum tokens of a history sent upstream, estimated; its oldest messages are left out.",
         minimum=1,
     )
     answer_max_chars: int = option(
-        2_000_000, "Characters of one answer; there it ends with `length`.", minimum=1
+        2_000_000, "Maximum characters of an answer; there it ends with `length`.", minimum=1
     )
     log_max_bytes: int = option(
         4 << 20,
-        "Bytes of one answer's log; beyond, its oldest events go and readers get a snapshot.",
+        "Maximum bytes of an answer's log; beyond, its oldest events are dropped, and a reader "
+        "that needs them gets a snapshot.",
         minimum=1024,
     )
     logs_max_bytes: int = option(
         256 << 20,
-        "Bytes of all logs in one worker; beyond, the oldest ended ones go.",
+        "Maximum bytes of all logs in one worker; beyond, the oldest ended ones are dropped.",
         minimum=1024,
     )
-    answers_kept: int = option(10_000, "Ended answers whose log a worker keeps.", minimum=0)
+    answers_kept: int = option(10_000, "Ended answers whose logs a worker keeps.", minimum=0)
     answer_age: float = option(
         3600.0, "Seconds that an ended answer's log and its idempotency key are kept.", minimum=0
     )
     eventlog_max_bytes: int = option(
-        1 << 30, "Bytes of the whole event log; beyond, the oldest ended answers go.", minimum=1024
+        1 << 30,
+        "Maximum bytes of the event log; beyond, the oldest ended answers are dropped.",
+        minimum=1024,
     )
     conversations_kept: int = option(
-        10_000, "Conversations of one visitor; more are `invalid_request`.", minimum=1
+        10_000, "Maximum conversations of one owner; more are `invalid_request`.", minimum=1
     )
     push_kept: int = option(1000, "Publications kept for pages that reconnect.", minimum=1)
     push_age: float = option(600.0, "Seconds that a publication is kept.", minimum=0)
-    # The least has room for the application's own publications.
-    push_max_bytes: int = option(65_536, "Bytes of one publication.", minimum=1024)
+    # The minimum has room for the publications of the chat itself.
+    push_max_bytes: int = option(65_536, "Maximum bytes of a publication.", minimum=1024)
 
     @classmethod
     def load(cls, config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Self:
-        """Settings from an application's config and the environment; the former wins."""
+        """Settings from an application's config, then from the environment."""
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         known = {variable(each): each for each in fields(cls)}
@@ -305,7 +307,7 @@ class Settings:
         return settings
 
     def changed(self, options: Mapping[str, Any]) -> Self:
-        """These settings, but for some.
+        """These settings with some of them replaced.
 
         :param options: by the names of the fields.
         :raises ConfigError:
@@ -322,10 +324,10 @@ class Settings:
 
     @property
     def upstream_named(self) -> bool:
-        """Whether the settings say whom to ask."""
+        """Whether the settings name an upstream."""
         return bool(self.api_key or self.base_url or self.azure_endpoint)
 
     @property
     def wants_local_model(self) -> bool:
-        """Whether the embedded model is to answer, because nobody else is named."""
+        """Whether the embedded model answers, because no upstream is named."""
         return self.local_model and not self.upstream_named

@@ -281,7 +281,7 @@ def build_blueprint(
 
 
 def error_response(error: ChatAppError) -> Response:
-    """The error body of the wire contract."""
+    """The error body of the wire protocol."""
     response = jsonify(error.body())
     response.status_code = error.status
     if error.retry_after is not None:

@@ -82,7 +82,7 @@ class NotJSON(ChatAppError):
 
 
 class Refused(ChatAppError):
-    """For a `before` hook to raise: the question is not asked.
+    """Raised by a `before` hook: the question is not asked.
 
     :param status: an HTTP status from 400 to 499.
     """
@@ -106,7 +106,7 @@ class Refused(ChatAppError):
 
 
 class StopAnswer(ChatAppError):
-    """For a `piece` hook to raise: the answer ends before this piece."""
+    """Raised by a `piece` hook: the answer ends before this piece."""
 
     code = "moderated"
     status = 403

@@ -1,8 +1,8 @@
-"""The application's own functions around an answer: before it, at each piece, and at its end.
+"""The application's own functions around an answer: before it, on each piece, and at its end.
 
-Who refuses, does so by an exception, and a fault counts as a refusal: a question that could not be
-checked is not asked, and a piece that could not be checked is not shown. What fails after the end
-of an answer only goes to the log.
+A hook refuses by raising, and any other exception counts as a refusal: a question that could not be
+checked is not asked, and a piece that could not be checked is not shown. An exception after the end
+of an answer is only logged.
 """
 
 import contextlib
@@ -26,18 +26,18 @@ Write = Callable[[Deltas], bool]
 
 @dataclass(kw_only=True)
 class AnswerRequest:
-    """What the model is about to be asked. A `before` hook may change the last three."""
+    """What is about to be sent to the model. A `before` hook may change the last three."""
 
     answer_id: str
     owner: str
     conversation_id: str | None
-    """None where a whole history was sent, which belongs to no conversation."""
+    """None if a whole history was sent, which belongs to no conversation."""
     model: str
-    """Any model of the upstream's, also one that a visitor can't choose."""
+    """Any model of the upstream, also one that visitors can't choose."""
     messages: list[dict[str, Any]]
-    """In OpenAI's form, the new question last. Changes are for this answer; they are not kept."""
+    """In OpenAI's format, the new question last. Changes apply to this answer only."""
     options: dict[str, Any] = field(default_factory=dict)
-    """Further parameters of the request by OpenAI's names, e.g. `temperature`."""
+    """More parameters of the request, by OpenAI's names, e.g. `temperature`."""
 
 
 @dataclass(kw_only=True)
@@ -51,12 +51,12 @@ class AnswerInfo:
     kind: str = "text"
     """Of this piece: `text` or `reasoning`."""
     state: dict[Any, Any] = field(default_factory=dict)
-    """For the hooks' own notes, e.g. the last words of the piece before; kept for this answer."""
+    """For the hooks' own use while the answer runs, e.g. the last words of a piece."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerResult:
-    """An answer that is over."""
+    """An answer that has ended."""
 
     answer_id: str
     owner: str
@@ -70,9 +70,9 @@ class AnswerResult:
     usage: dict[str, int] | None
     """`prompt_tokens`, `completion_tokens` and `total_tokens`."""
     usage_source: str | None
-    """Who counted: `provider` or `estimated`."""
+    """Where `usage` comes from: `provider` or `estimated`."""
     error: dict[str, Any] | None
-    """`code`, `message` and `retryable` of one that failed."""
+    """`code`, `message` and `retryable`, if it failed."""
     created_at: datetime
     seconds: float
     """From the question to the end."""
@@ -87,7 +87,7 @@ class Hooks:
     """The hooks of one chat, called in the order of the lists.
 
     :param watch: calls them.
-    :param surround: makes what is entered around the hooks `before`, `after` and `failed`, e.g.
+    :param surround: makes the context manager around the hooks `before`, `after` and `failed`, e.g.
         the application's context.
     """
 
@@ -102,7 +102,7 @@ class Hooks:
         """May change the request, or raise `Refused`."""
         self.piece: list[DeltaHook] = []
         """Get each piece before any reader does; may raise `StopAnswer`. They must not wait for
-        long: the answer waits with them."""
+        long, since the answer waits for them."""
         self.after: list[After] = []
         """Get each answer that was completed or stopped."""
         self.failed: list[After] = []
@@ -123,9 +123,9 @@ class Hooks:
                     raise InternalError(FAULTY)
 
     def moderated(self, info: AnswerInfo, write: Write) -> Write:
-        """`write`, each piece of which goes through the `piece` hooks first.
+        """Wraps `write`, so that each piece goes through the `piece` hooks first.
 
-        What it returns raises as `prepare` does; the pieces before are written then.
+        The wrapper raises as `prepare` does, after it has written the pieces before.
         """
         if not self.piece:
             return write
@@ -133,7 +133,7 @@ class Hooks:
         return lambda deltas: write(self._checked(info, deltas))
 
     def ended(self, result: AnswerResult) -> None:
-        """Tell the `after` or the `failed` hooks; never raises."""
+        """Call the `after` or the `failed` hooks; never raises."""
         hooks = self.failed if result.status == Status.FAILED else self.after
         for hook in hooks:
             try:
@@ -163,7 +163,7 @@ FAULTY = "Something went wrong on our side. Try again."
 
 
 def _fault(request: AnswerRequest) -> str | None:
-    """What a hook has made of the request that can't be asked."""
+    """What is wrong with a request that a hook has changed; None: nothing."""
     messages = request.messages
     if not isinstance(messages, list) or not messages:
         return "messages must be a list of at least one message"

@@ -1,4 +1,4 @@
-"""A client of the wire contract, on plain sockets: cookies, JSON, event streams that can be cut."""
+"""A client of the wire protocol, on plain sockets: cookies, JSON, event streams that can be cut."""
 
 import http.client
 import http.cookies

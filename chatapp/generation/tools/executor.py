@@ -31,7 +31,7 @@ MAX_ERROR_CHARS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """For whom a tool is called. A first parameter of this type gets it; the model can't set it."""
+    """For whom a tool is called. A first parameter of this type gets it; the model can't."""
 
     owner: str
     answer_id: str

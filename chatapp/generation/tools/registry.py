@@ -27,7 +27,7 @@ MAX_HANGING_THREADS: Final = 16
 
 
 class ToolError(Exception):
-    """For a tool to raise: the message goes to the model, and the reader may see it."""
+    """Raised by a tool: the message goes to the model, and the reader may see it."""
 
 
 @dataclass(slots=True)
