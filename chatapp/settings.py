@@ -5,16 +5,15 @@ variable of the same name. The upstream's key and address have the names that th
 other tools already use. `docs/settings.md` is generated from this file.
 """
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
-from .errors import ConfigError
 from .settings_fields import (
     check_azure,
     check_certificates,
+    check_field,
     convert,
     option,
     refuse_unknown,
@@ -315,9 +314,7 @@ class Settings:
         known = {each.name: each for each in fields(self)}
         values: dict[str, Any] = {}
         for name, value in options.items():
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0)
-                raise ConfigError(f"There is no option {name!r}; the nearest one is {near[0]!r}.")
+            check_field(name, known)
             values[name] = None if value is None else convert(name, value, known[name])
         check_azure(settings := replace(self, **values))
         return settings

@@ -143,6 +143,13 @@ def check_certificates(environ: Mapping[str, str]) -> None:
         raise ConfigError(f"SSL_CERT_DIR={folder!r} is no folder. Correct it, or unset it.")
 
 
+def check_field(name: str, known: Mapping[str, Any]) -> None:
+    """:raises ConfigError: no option has this field's name."""
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+        raise ConfigError(f"There is no option {name!r}; the nearest one is {near[0]!r}.")
+
+
 def refuse_unknown(source: Mapping[str, Any], known: Mapping[str, Any]) -> None:
     for name in source:
         if isinstance(name, str) and name.startswith(PREFIX) and name not in known:

@@ -25,10 +25,7 @@ def options(request: AnswerRequest) -> None:
     request.model, _, options = request.messages[-1]["content"].partition(" ")
     request.options |= json.loads(options)
 '''
-ROWS = (
-    "SELECT outcome FROM chatapp_calls WHERE answer_id = ? AND ended_at IS NOT NULL "
-    "ORDER BY started_at"
-)
+ROWS = "SELECT outcome FROM chatapp_calls WHERE ended_at IS NOT NULL ORDER BY started_at"
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +42,12 @@ def test_one_question_is_one_request_but_for_the_single_second_try(
     question = f"{dialect.name} {json.dumps(dialect.ask.options)}"
     site.scripts[question] = dialect
     visitor = site.visitor()
-    answer = visitor.ask(question)
-    assert visitor.stream(answer["events"]).all()[-1].is_end
+    before = len(site.rows(ROWS))
+    asked = visitor.call("POST", "/api/chat", {"message": question})
+    if asked.status == 202:  # else it was refused before the reply went out
+        assert visitor.stream(asked.json["events"]).all()[-1].is_end
     tries = dialect.answer.get("tries", 1)
-    outcomes = poll(
-        lambda: len(found := site.rows(ROWS, answer["answer"]["id"])) >= tries and found
-    )
+    outcomes = poll(lambda: len(found := site.rows(ROWS)[before:]) >= tries and found)
     assert len(site.calls(question)) == len(outcomes) == tries
     assert [outcome for (outcome,) in outcomes[:-1]] == ["refused"] * (tries - 1)
-    assert outcomes[-1][0] in ("done", "failed")
+    assert outcomes[-1][0] in ("done", "failed", "refused")
