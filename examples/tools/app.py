@@ -18,7 +18,7 @@ from flask import Flask  # noqa: E402
 
 from chatapp import ChatApp, ToolError  # noqa: E402
 
-ROWS_MOST = 20
+MAX_ROWS = 20
 SHOP = Path(__file__).with_name("shop.sql").read_text("utf-8")
 
 app = Flask(__name__, static_folder=None)
@@ -52,7 +52,7 @@ def find_products(words: str, in_stock: bool = False) -> list[dict[str, Any]]:
     found = shop.execute(
         "SELECT name, cents, stock FROM product"
         " WHERE instr(lower(name), lower(:words)) AND stock >= :least LIMIT :most",
-        {"words": words, "least": int(in_stock), "most": ROWS_MOST},
+        {"words": words, "least": int(in_stock), "most": MAX_ROWS},
     )
     return [dict(row) for row in found]
 

@@ -5,7 +5,7 @@ import math
 import operator
 from collections.abc import Callable
 
-LENGTH_MOST = 200
+MAX_LENGTH = 200
 # All numbers are floats: no power makes one that takes minutes and gigabytes.
 OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
@@ -34,8 +34,8 @@ def evaluate(expression: str) -> float:
 
     :raises ValueError: it is none, or has no value.
     """
-    if len(expression) > LENGTH_MOST:
-        raise ValueError(f"An expression has at most {LENGTH_MOST} characters.")
+    if len(expression) > MAX_LENGTH:
+        raise ValueError(f"An expression has at most {MAX_LENGTH} characters.")
     try:
         value = _value(ast.parse(expression.strip(), mode="eval").body)
     except SyntaxError:

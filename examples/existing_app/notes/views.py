@@ -7,9 +7,9 @@ from flask_login import current_user, login_required, login_user, logout_user
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-NAME_MOST = 80
-PASSWORD_LEAST = 12
-TEXT_MOST = 1000
+MAX_NAME = 80
+MIN_PASSWORD = 12
+MAX_TEXT = 1000
 
 blueprint = Blueprint("notes", __name__)
 
@@ -19,14 +19,14 @@ blueprint = Blueprint("notes", __name__)
 def index() -> str:
     """The reader's own notes."""
     notes = db.session.scalars(select(Note).filter_by(user_id=current_user.id).order_by(Note.id))
-    return render_template("notes.html", notes=notes.all(), text_most=TEXT_MOST)
+    return render_template("notes.html", notes=notes.all(), text_most=MAX_TEXT)
 
 
 @blueprint.post("/")
 @login_required
 def add() -> ResponseReturnValue:
     """Keep a note."""
-    text = request.form["text"].strip()[:TEXT_MOST]
+    text = request.form["text"].strip()[:MAX_TEXT]
     if text:
         db.session.add(Note(user_id=current_user.id, text=text))
         db.session.commit()
@@ -36,7 +36,7 @@ def add() -> ResponseReturnValue:
 @blueprint.get("/log-in")
 def log_in() -> str:
     """The form for those who are known, and for those who are not."""
-    return render_template("log_in.html", name_most=NAME_MOST, password_least=PASSWORD_LEAST)
+    return render_template("log_in.html", name_most=MAX_NAME, password_least=MIN_PASSWORD)
 
 
 @blueprint.post("/log-in")
@@ -54,8 +54,8 @@ def enter() -> ResponseReturnValue:
 def sign_up() -> ResponseReturnValue:
     """Make an account, and log in."""
     name, password = request.form["name"].strip(), request.form["password"]
-    if not 1 <= len(name) <= NAME_MOST or len(password) < PASSWORD_LEAST:
-        flash(f"A name, and a password of {PASSWORD_LEAST} characters or more, please.")
+    if not 1 <= len(name) <= MAX_NAME or len(password) < MIN_PASSWORD:
+        flash(f"A name, and a password of {MIN_PASSWORD} characters or more, please.")
         return redirect(url_for(".log_in"))
     user = User(name=name)
     user.set_password(password)
