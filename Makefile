@@ -32,7 +32,7 @@ test: $(VENV)/test lint ## Lint, and run all tests; the streams' also on the oth
 	TEST_TRANSPORT=stock $(PYTEST) $(ON_BOTH_TRANSPORTS)
 
 test-unit: $(VENV)/test ## Run what needs no other process: each module by itself, and the code's shape.
-	$(PYTEST) -m 'not processes' tests/unit tests/architecture
+	TEST_NTH_EXAMPLE=5 $(PYTEST) -m 'not processes' tests/unit tests/architecture
 
 test-eventlog: $(VENV)/test ## Run the event logs' tests on every backend: memory, SQL and Redis.
 	$(PYTEST) tests/eventlog

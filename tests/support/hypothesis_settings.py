@@ -13,8 +13,10 @@ _COMMON: dict[str, Any] = {
     "derandomize": "CI" in os.environ,
     "suppress_health_check": [HealthCheck.too_slow],
 }
-FEW = settings(max_examples=40, **_COMMON)
-MANY = settings(max_examples=150, **_COMMON)
+# A look while one works is to be quick: every nth example then.
+_NTH = int(os.environ.get("TEST_NTH_EXAMPLE", "1"))
+FEW = settings(max_examples=40 // _NTH, **_COMMON)
+MANY = settings(max_examples=150 // _NTH, **_COMMON)
 
 # Line separators that Python splits at and SSE does not, characters of two UTF-16 units, NUL, CJK.
 ODD = "\u2028\u2029\u0085\x0b\x0c\x1c\0\ufeff😀👩‍💻é中文。！？\r\n\t "

@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatapp.upstream.transport import FastTransport, StockTransport
+from tests.support.hypothesis_settings import MANY
 from tests.support.raw_upstreams import WAIT, Peer, Server, chunk, client_context
 
 SETTINGS = settings(
-    max_examples=150,
+    max_examples=MANY.max_examples,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
