@@ -1,4 +1,4 @@
-"""Builds the parts of one chat. The only place where all of them meet."""
+"""Builds the components of one chat; the only place where all of them meet."""
 
 import functools
 import logging
@@ -53,9 +53,9 @@ TRANSPORTS: Final = {"fast": FastTransport, "stock": StockTransport}
 def build_components(
     app: Flask, settings: Settings, name: str, hooks: Hooks, tools: Tools
 ) -> Components:
-    """The parts of the chat `name` in an application.
+    """The components of the chat `name` in an application.
 
-    :raises ConfigError: an option has a wrong value, or needs what is not installed.
+    :raises ConfigError: an option is invalid, or needs a package that is not installed.
     """
     folder = _folder(app, settings)
     database, event_log = _storage(app, folder, settings)
@@ -81,7 +81,7 @@ def build_components(
 
 @dataclass(frozen=True, kw_only=True)
 class _Core:
-    """What writes the answers of a worker and tells the others, before anything begins one."""
+    """What is built before the services that start answers."""
 
     settings: Settings
     store: Store
@@ -179,7 +179,7 @@ def _build_service(core: _Core, chat: str) -> Service:
 
 
 def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, EventLog]:
-    """The database and the event log, which may be one."""
+    """The database and the event log, which may share it."""
     ours = f"sqlite:///{folder.absolute() / DATABASE_FILE}"
     database = Database(
         settings.database_url or ours,
@@ -232,7 +232,7 @@ def build_blueprint(
     for views in (answers, conversations, page, health):
         views.register(blueprint, components)
     blueprint.register_error_handler(ChatAppError, error_response)
-    # Written for the operator, who finds it in the log.
+    # Its message is for the operator, in the log.
     blueprint.register_error_handler(ConfigError, _unexpected)
     blueprint.register_error_handler(Exception, _unexpected)
     return blueprint

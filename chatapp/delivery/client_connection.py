@@ -1,15 +1,14 @@
-"""The client's end of a connection: whether it is still there, takes what we write, sends its body.
+"""The client's connection: is it still there, does it take what we write, does it send its body?
 
-A synchronous generator that waits for news sees nothing of its socket. Under gevent a read watcher
-on the socket tells at once when the client has gone, and one sweep per worker cuts off readers that
-take nothing. Elsewhere a vanished client is noticed when the next heartbeat is written.
+A synchronous generator that waits for data sees nothing of its socket. Under gevent, a read watcher
+reports immediately that the client has gone, and one sweep per worker disconnects readers that take
+nothing. Elsewhere a vanished client is noticed when the next heartbeat is written.
 
-**Writing past the server.** What a response's generator yields goes through generators and loops of
-Flask, of the server and of what the application has put between, a greenlet switch away. For a
-piece of an answer that costs more than to send it. So where the first block that was yielded has
-been seen to reach the socket as it was, in HTTP/1.1 chunks (RFC 9112 7.1) or as it is, later ones
-may be sent by `try_send`, in the same framing. Where anything changes the bytes on their way (TLS,
-HTTP/2, compression), or where nobody lets us see the socket, the generator yields all of them.
+**Direct writes.** What a response's generator yields passes through loops of Flask, the server and
+any middleware, a greenlet switch away. For a piece of an answer that costs more than sending it. So
+if the first block was seen to reach the socket unchanged, in HTTP/1.1 chunks (RFC 9112 7.1) or
+bare, later ones may be sent by `try_send` in the same framing. If anything changes the bytes on
+their way (TLS, HTTP/2, compression), or if we can't see the socket, the generator yields them all.
 """
 
 import contextlib

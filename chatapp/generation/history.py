@@ -1,4 +1,4 @@
-"""How much of a conversation the upstream gets; no I/O."""
+"""Cuts a history to the token budget; no I/O."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -9,7 +9,7 @@ SYSTEM: Final = ("system", "developer")
 
 
 def tokens(message: dict[str, Any]) -> int:
-    """About how many tokens a message has; at least 1."""
+    """The estimated tokens of a message; at least 1."""
     return max(estimated_tokens(texts_of(message)), 1)
 
 

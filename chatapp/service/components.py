@@ -1,4 +1,4 @@
-"""What one chat consists of. Made by the extension, handed to the views; nothing is global."""
+"""The components of one chat. Built by `wiring`, passed to the views; nothing is global."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .service import Service
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Components:
-    """The parts of one chat in one application."""
+    """The components of one chat in one application."""
 
     settings: Settings
     store: Store
