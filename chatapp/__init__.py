@@ -1,4 +1,4 @@
-"""Stream model answers from Flask, piece by piece, and continue them in mid-sentence."""
+"""Stream model answers from Flask, and resume them mid-sentence."""
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -46,7 +46,7 @@ def create_app() -> Flask:
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response | HTTPException:
-        """What no route has seen: an error body for programs, a page for people."""
+        """Errors outside all routes: a JSON body for programs, a page for people."""
         if not request.path.startswith("/api/"):
             return error
         known: dict[int | None, ChatAppError] = {

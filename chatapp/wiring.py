@@ -1,4 +1,4 @@
-"""Builds the parts of one chat. The only place where all of them meet."""
+"""Builds the components of one chat; the only place where all of them meet."""
 
 import functools
 import logging
@@ -56,9 +56,9 @@ TRANSPORTS: Final = {"fast": FastTransport, "stock": StockTransport}
 def build_components(
     app: Flask, settings: Settings, name: str, hooks: Hooks, tools: Tools
 ) -> Components:
-    """The parts of the chat `name` in an application.
+    """The components of the chat `name` in an application.
 
-    :raises ConfigError: an option has a wrong value, or needs what is not installed.
+    :raises ConfigError: an option is invalid, or needs a package that is not installed.
     """
     folder = _folder(app, settings)
     database, event_log = _storage(app, folder, settings)
@@ -127,7 +127,7 @@ def _secret(app: Flask, settings: Settings) -> tuple[Callable[[], str], SetupFau
 
 @dataclass(frozen=True, kw_only=True)
 class _Core:
-    """What writes the answers of a worker and tells the others, before anything begins one."""
+    """What is built before the services that start answers."""
 
     settings: Settings
     store: Store
@@ -230,7 +230,7 @@ def _build_leases(core: _Core, takeover: Takeover, owners: str) -> Leases:
 
 
 def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, EventLog]:
-    """The database and the event log, which may be one."""
+    """The database and the event log, which may share it."""
     ours = f"sqlite:///{folder.absolute() / DATABASE_FILE}"
     database = Database(
         settings.database_url or ours,

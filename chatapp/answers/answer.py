@@ -1,8 +1,8 @@
 """The life of one answer.
 
-An answer is written by whoever reads its upstream, and by nobody else: a thread, or under gevent
-the hub, piece by piece. Everybody else reads its log. Whoever moves an answer to its last status
-writes its last event; the table below lets only one do so.
+Only the reader of its upstream writes an answer: a thread, or the event loop under gevent, piece by
+piece. Everybody else reads its log. Whoever moves an answer to its last status writes its last
+event, and the table of transitions lets only one caller do so.
 """
 
 import logging
@@ -28,15 +28,15 @@ Deltas = Iterable[tuple[EventType, str]]
 
 
 class IllegalTransition(RuntimeError):
-    """The life-cycle table has no such move. Nothing was changed."""
+    """The table of transitions has no such move. Nothing was changed."""
 
 
 class Moved(RuntimeError):
-    """The answer is another worker's by now, which writes its end."""
+    """Another worker owns the answer now, and writes its end."""
 
 
 class Stream(Protocol):
-    """An upstream's answer while it is being sent."""
+    """An upstream's answer while it arrives."""
 
     finish_reason: str | None
 
@@ -45,30 +45,30 @@ class Stream(Protocol):
         write: Callable[[Deltas], bool],
         ended: Callable[[Exception | None], None],
     ) -> None:
-        """Hand the pieces to `write` as they come, to the end, or until `write` returns False.
+        """Pass the pieces to `write` as they arrive, to the end or until `write` returns False.
 
-        Those that came together are handed on together.
+        Pieces that arrived together are passed on together.
 
-        Then call `ended` with what went wrong on the way: before the return, or later from
+        Then call `ended` with the exception, if there was one: before the return, or later from
         another thread.
         """
 
     def usage(self, text: str) -> tuple[dict[str, int], str]:
-        """Tokens, and who counted them: `provider` or `estimated` (for what `text` tells)."""
+        """Token counts and their source: `provider`, or `estimated` from `text`."""
 
     def close(self) -> None: ...
 
 
 class Cancellable(Protocol):
-    """Closes the upstream's socket, whatever is being done with it."""
+    """Closes the upstream's socket in whatever phase it is."""
 
     def cancel(self) -> None: ...
 
 
 class Answer:
-    """One assistant message while it is written and as long as its log is kept.
+    """One assistant message while it is written, and for as long as its log is kept.
 
-    The fields are for reading; the methods move the answer on.
+    Read the fields; call the methods to change them.
     """
 
     __slots__ = (
@@ -109,16 +109,16 @@ class Answer:
         self.model: str | None = None
         self.created_at = datetime.now(UTC)
         self.request: bytes | None = None
-        """What another worker needs to ask on; None where none would."""
+        """What another worker needs to continue; None if none would."""
         self.epoch = 1
-        """Grows with each worker that takes the answer over."""
+        """Incremented by each takeover."""
         self.provisional = False
-        """Whether a refusal would still undo it: then nobody elsewhere may see its end."""
+        """Whether a refusal would still undo it; until then, other workers must not see its end."""
         self.moved = False
-        """Whether it is no longer written here: its readers find it elsewhere."""
+        """Whether it is no longer written here; its readers find it elsewhere."""
         self.status = Status.PENDING
         self.accepted = False
-        """Whether the upstream has begun to answer."""
+        """Whether the upstream has accepted the request."""
         self.log = log
         self.outcome = Outcome()
         self.ended_at: float | None = None
@@ -133,7 +133,7 @@ class Answer:
         self._lock = threading.Lock()
         self.cancellation: Cancellable | None = None
         self.decided_end: tuple[Status, ChatAppError | None] | None = None
-        """How the answer must end, when somebody has decided that."""
+        """How the answer must end, once that is decided."""
 
     @property
     def running(self) -> bool:
@@ -141,7 +141,7 @@ class Answer:
 
     @property
     def shown_status(self) -> Status:
-        """The status as others see it: the last one comes with the last event."""
+        """The status for readers: the last one appears with the last event."""
         if not self.running:
             return self.status
         return Status.STREAMING if self.accepted else Status.PENDING
@@ -162,7 +162,7 @@ class Answer:
             self.accepted = self.accepted or status is Status.STREAMING
 
     def write(self, deltas: Deltas) -> bool:
-        """Append pieces and wake the readers once. False when the answer is as long as allowed."""
+        """Append pieces and wake the readers once. False when the answer has its maximum length."""
         chars, most = self._chars, self._max_chars
         for kind, text in deltas:
             splitter = self._splitters.get(kind)
@@ -179,7 +179,7 @@ class Answer:
         return chars < most
 
     def resume(self) -> None:
-        """Get ready to write on where another worker ended."""
+        """Prepare to continue where another worker stopped."""
         for kind in DELTAS:
             if text := self.log.text(kind):
                 splitter = self._splitters[kind] = Splitter()
@@ -198,14 +198,14 @@ class Answer:
             self.log.restart(Transcript(self.log.last + 1, text, reasoning))
 
     def wake_readers(self) -> None:
-        """Wake everybody who waits for news of this answer."""
+        """Wake all readers that wait for this answer."""
         for reader in tuple(self.readers):
             reader.wake()
 
     def write_end(self, outcome: Outcome, save: Callable[["Answer"], None]) -> None:
         """Save the message, then write the last event: who sees the event can read the message.
 
-        For whoever has just moved the answer to its last status, and nobody else.
+        Only for the caller that has just moved the answer to its last status.
 
         :param save: may raise `Moved`; then nothing is written.
         """
@@ -235,7 +235,7 @@ class Answer:
             self.cancellation.cancel()
 
     def snapshot_fields(self, transcript: Transcript) -> dict[str, Any]:
-        """A `snapshot` event's data for what the answer says so far."""
+        """The data of a `snapshot` event for the text so far."""
         return transcript.fields() | {"status": self.shown_status}
 
 

@@ -1,7 +1,7 @@
 """The entries of an answer's log: what they are called, and what they carry.
 
-PROTOCOL.md, "The event stream", is the standard. An event's data is JSON text in UTF-8, encoded
-once, when the event is made; every log and every reader passes these bytes on.
+The standard is docs/protocol.md, "The event stream". An event's data is JSON in UTF-8, encoded once
+when the event is made; every log and every reader passes these bytes on.
 """
 
 import re

@@ -1,7 +1,7 @@
 """The log of one answer in the memory of the worker that writes it.
 
-Events are kept as they go over the wire, end to end in one buffer: encoded once for all readers,
-and whatever a reader has not seen yet is one slice. One thread appends; any number read.
+Events are kept in wire format, end to end in one buffer: they are encoded once for all readers, and
+what a reader lacks is one slice. One thread appends; any number of threads read.
 """
 
 import time
@@ -16,19 +16,19 @@ _TEXT: Final = EventType.TEXT
 
 
 class _Kept(NamedTuple):
-    """What is in memory. Replaced as a whole, so that a reader never sees half of a trim."""
+    """What is in memory. Replaced as a whole, so that no reader sees a half-finished trim."""
 
     first: int
     """The number of the first event in `wire`."""
     wire: bytearray
     ends: "array[int]"
-    """For each event, where it ends in `wire`. Grows last: what it counts is complete."""
+    """For each event, where it ends in `wire`. Extended last, so what it counts is complete."""
 
 
 class LiveLog:
     """Numbered events, append-only.
 
-    :param max_bytes: beyond this the older half of the events is dropped; the text stays.
+    :param max_bytes: beyond this, the older half of the events is dropped; the text stays.
     """
 
     __slots__ = ("_complete", "_kept", "_max_bytes", "_newest", "_reasoning", "_text")
@@ -36,22 +36,22 @@ class LiveLog:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._complete = 0
-        """The newest event whose text is in `_text` or `_reasoning`."""
+        """The latest event whose text is in `_text` or `_reasoning`."""
         self._kept = _Kept(1, bytearray(), array("Q"))
         self._text = bytearray()
         self._reasoning = bytearray()
         self._newest = (0, b"")
-        """The number and the wire bytes of the newest piece: all that most readers miss."""
+        """The number and the wire bytes of the latest piece: all that most readers lack."""
 
     @property
     def last(self) -> int:
-        """The number of the newest event; 0 before the first."""
+        """The number of the latest event; 0 before the first."""
         first, _, ends = self._kept
         return first + len(ends) - 1
 
     @property
     def size(self) -> int:
-        """Bytes in memory, without the bookkeeping."""
+        """Bytes of events in memory."""
         return len(self._kept.wire) + len(self._text) + len(self._reasoning)
 
     def text(self, kind: EventType = EventType.TEXT) -> str:
@@ -89,9 +89,9 @@ class LiveLog:
             self._trim()
 
     def restart(self, transcript: Transcript) -> None:
-        """Go on after a transcript's event, with what was written up to there but not how.
+        """Continue after a transcript: its text is known, its events are not.
 
-        Whoever has read less gets a snapshot.
+        A reader that has read less gets a snapshot.
         """
         number = transcript.number
         self._complete = -1  # A transcript is taken when all is there.
@@ -102,13 +102,13 @@ class LiveLog:
         self._complete = number
 
     def transcript(self) -> Transcript:
-        """What is written so far, up to the newest event."""
+        """What is written so far, up to the latest event."""
         while True:
             number = self._complete
             text, reasoning = self.text(), self.text(EventType.REASONING)
             if number == self.last == self._complete:
                 return Transcript(number, text, reasoning)
-            time.sleep(0)  # The writer, in another thread, is between a piece and its text.
+            time.sleep(0)  # Another thread has appended a piece, but not yet its text.
 
     def ends_at(self, number: int) -> bool:
         """Whether this event is the answer's last one."""

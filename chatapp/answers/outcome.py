@@ -1,4 +1,4 @@
-"""Values that tell how far an answer is and how it has ended; no I/O."""
+"""Values for how far an answer is and how it ended; no I/O."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ ID_LENGTH: Final = 16
 
 
 class Status(StrEnum):
-    """Where an answer is in its life."""
+    """A phase in the life of an answer."""
 
     PENDING = "pending"
     STREAMING = "streaming"
@@ -29,11 +29,11 @@ TRANSITIONS: Final = {
     Status.STOPPED: frozenset[Status](),
 }
 RUNNING: Final = frozenset({Status.PENDING, Status.STREAMING})
-"""The statuses of an answer that is not over; all others are last ones."""
+"""The statuses of a running answer; all others are final."""
 
 
 class Transcript(NamedTuple):
-    """What an answer says, up to and with event `number`."""
+    """The text of an answer up to and including event `number`."""
 
     number: int
     text: str
@@ -44,20 +44,20 @@ class Transcript(NamedTuple):
         return self.reasoning if kind is EventType.REASONING else self.text
 
     def fields(self) -> dict[str, str]:
-        """The part of a `snapshot` event's data that it stands for."""
+        """Its part of a `snapshot` event's data."""
         return {"text": self.text, "reasoning": self.reasoning}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an answer has ended, beside its status; all None while it runs."""
+    """How an answer ended, apart from its status; all None while it runs."""
 
     finish_reason: str | None = None
     """`stop`, `length`, `content_filter` or `stopped`."""
     usage: dict[str, int] | None = None
-    """Tokens by OpenAI's names."""
+    """Token counts, by OpenAI's names."""
     usage_source: str | None = None
-    """Who counted them: `provider` or `estimated`."""
+    """Where `usage` comes from: `provider` or `estimated`."""
     error: ChatAppError | None = None
 
     def done_fields(self) -> dict[str, Any]:
@@ -69,5 +69,5 @@ class Outcome:
         }
 
     def fields(self) -> dict[str, Any]:
-        """All of it as JSON has it."""
+        """All fields, as JSON."""
         return self.done_fields() | {"error": self.error.fields() if self.error else None}

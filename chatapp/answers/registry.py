@@ -1,4 +1,4 @@
-"""The answers of this worker: started, found, stopped, and forgotten in time."""
+"""The answers of this worker: starts, finds and ends them, and drops old ones."""
 
 import functools
 import logging
@@ -42,7 +42,7 @@ class AnswerRegistry:
         self._ended: OrderedDict[str, Answer] = OrderedDict()
         self._ended_bytes = 0
         self.ended: Counter[Status] = Counter()
-        """How many have ended since the start, by their last status."""
+        """How many have ended since the process started, by their last status."""
         self._nobody_runs = threading.Event()
         self._nobody_runs.set()
         self._keeper: threading.Thread | None = None
@@ -51,7 +51,7 @@ class AnswerRegistry:
     def create(self, owner: str) -> Answer:
         """A new pending answer.
 
-        :raises TooManyAnswers: as many run as may.
+        :raises TooManyAnswers: `max_running` answers are running.
         """
         with self._lock:
             if len(self._running) >= self._settings.max_running:
@@ -66,16 +66,16 @@ class AnswerRegistry:
         return answer
 
     def adopt(self, answer: Answer) -> None:
-        """Take in an answer that another worker has begun; it is written here from now on."""
+        """Add an answer that another worker started; it is written here from now on."""
         answer.resume()
         with self._lock:
             self._running[answer.id] = answer
             self._nobody_runs.clear()
 
     def discard(self, answer: Answer, error: ChatAppError) -> None:
-        """Forget an answer that never began, or that nobody may read any more.
+        """Remove an answer that never began, or that nobody may read any more.
 
-        Who has joined it gets the error.
+        Its readers get the error.
         """
         self._remove(answer)
         answer.outcome = replace(answer.outcome, error=error)
@@ -84,7 +84,7 @@ class AnswerRegistry:
         answer.wake_readers()
 
     def release(self, answer: Answer) -> None:
-        """Write no more of an answer that is another worker's; its readers find it there."""
+        """Stop writing an answer that another worker owns; its readers find it there."""
         answer.moved = True
         self._remove(answer)
         answer.request_end(Status.FAILED, None)
@@ -92,7 +92,7 @@ class AnswerRegistry:
         answer.wake_readers()
 
     def fail(self, answer: Answer, error: ChatAppError) -> None:
-        """End an answer that nobody writes."""
+        """End an answer that has no writer."""
         self.begin(answer)
         self._request_end(answer, Status.FAILED, error)
 
@@ -108,8 +108,8 @@ class AnswerRegistry:
     ) -> None:
         """Write the answer in a thread of its own.
 
-        :param open_stream: asks the upstream; returns when it has accepted.
-        :param cancellation: makes `open_stream` and the stream end at once.
+        :param open_stream: sends the request; returns when the upstream has accepted it.
+        :param cancellation: makes `open_stream` and the stream end immediately.
         """
         answer.cancellation = cancellation
         self.begin(answer)
@@ -125,17 +125,17 @@ class AnswerRegistry:
 
     @staticmethod
     def begin(answer: Answer) -> None:
-        """Write the first event, where it is not written."""
+        """Write the first event, unless it has been written."""
         if not answer.log.last:
             answer.log.append(EventType.START, answer.start_event().data)
 
     def find(self, answer_id: str) -> Answer | None:
-        """An answer by id, of whichever owner."""
-        with self._lock:  # It is in neither while it moves from one to the other.
+        """An answer by id, whoever owns it."""
+        with self._lock:  # While it moves from one to the other, it is in neither.
             return self._running.get(answer_id) or self._ended.get(answer_id)
 
     def stop(self, answer: Answer) -> None:
-        """End an answer in whichever phase it is; one that is over stays as it is."""
+        """End an answer in any phase. No effect if it has ended."""
         self._request_end(answer, Status.STOPPED, None)
 
     def interrupt(self) -> None:
@@ -144,41 +144,41 @@ class AnswerRegistry:
             self._request_end(answer, Status.FAILED, Interrupted(INTERRUPTED))
 
     def drain(self) -> None:
-        """Tell every reader to come back elsewhere."""
+        """Tell all readers to reconnect elsewhere."""
         self._draining = True
         for answer in (*self._running.values(), *self._ended.values()):
             answer.wake_readers()
 
     def is_draining(self) -> bool:
-        """Whether this worker goes down, and readers are to come back elsewhere."""
+        """Whether this worker is shutting down and readers should reconnect elsewhere."""
         return self._draining
 
     def join(self, timeout: float) -> bool:
-        """Wait until none runs, at most `timeout` seconds; whether none does."""
+        """Wait until none runs, at most `timeout` seconds. Returns whether none does."""
         return self._nobody_runs.wait(timeout)
 
     @property
     def written(self) -> tuple[Answer, ...]:
-        """Those that are being written."""
+        """The answers being written."""
         return tuple(self._running.values())
 
     @property
     def running(self) -> int:
-        """How many are being written."""
+        """How many answers are being written."""
         return len(self._running)
 
     @property
     def readers(self) -> int:
-        """How many connections follow one of them."""
+        """How many connections follow one of these answers."""
         return sum(len(answer.readers) for answer in tuple(self._running.values()))
 
     def _request_end(self, answer: Answer, status: Status, error: ChatAppError | None) -> None:
-        """Have an answer end so, in whichever phase it is."""
+        """Make an answer end like this, in any phase."""
         answer.request_end(status, error)
         if not answer.log.last:
-            return  # `run` comes yet. It writes the first event and then looks for a decided end.
-        # A writer on its way to the upstream may hang there, so then we end the answer here. One
-        # that is streaming feels its socket close, and ends the answer itself.
+            return  # `run` will follow. It writes the first event, then checks for a decided end.
+        # A writer that is still connecting may hang, so the answer is ended here. One that is
+        # streaming sees its socket close, and ends the answer itself.
         if self._conclude(answer, status, Outcome(error=error), only_from=Status.PENDING):
             self._retire(answer)
 
@@ -194,7 +194,7 @@ class AnswerRegistry:
         stream.copy(answer.write, functools.partial(self._stream_ended, answer, stream))
 
     def _stream_ended(self, answer: Answer, stream: Stream | None, fault: Exception | None) -> None:
-        """The upstream has said its last word, or never said one."""
+        """The upstream's stream has ended, or never began."""
         concluded = False
         try:
             if not answer.moved:
@@ -204,13 +204,13 @@ class AnswerRegistry:
                 if stream:
                     stream.close()
             finally:
-                if concluded:  # else whoever ended it retires it
+                if concluded:  # else whoever concludes it retires it
                     self._retire(answer)
 
     def _end_of(
         self, answer: Answer, stream: Stream | None, fault: Exception | None
     ) -> tuple[Status, Outcome]:
-        """What the end of a stream makes of its answer; a decided end wins over a fault."""
+        """How an answer ends when its stream has; a decided end takes precedence over a fault."""
         error = None if fault is None else _reported(answer, fault)
         status = Status.DONE if error is None else Status.FAILED
         if answer.decided_end and error is not None:
@@ -222,13 +222,13 @@ class AnswerRegistry:
     def _conclude(
         self, answer: Answer, status: Status, outcome: Outcome, only_from: Status | None = None
     ) -> bool:
-        """Save an answer and write its last event; False: somebody else does, or has done."""
+        """Save an answer and write its last event; False: another caller does."""
         try:
             answer.move(status, only_from)
         except IllegalTransition:
             return False
         if outcome.error:
-            # The answer is kept for long; the frames would keep the whole history with it.
+            # The answer lives long; the traceback's frames would keep the whole history alive.
             outcome.error.__traceback__ = outcome.error.__context__ = None
         if status is Status.STOPPED:
             outcome = replace(outcome, finish_reason="stopped")
@@ -242,7 +242,7 @@ class AnswerRegistry:
         return True
 
     def _retire(self, answer: Answer) -> None:
-        """Move an answer from the running to the ended ones, and those that are too old out."""
+        """Move an answer from the running to the ended ones, and evict old ones."""
         with self._lock:
             if self._running.pop(answer.id, None):
                 self._ended[answer.id] = answer
@@ -274,7 +274,7 @@ class AnswerRegistry:
                 self._keeper.start()
 
     def _tidy(self) -> None:
-        """Drop what is too old and stop what is abandoned, as long as the worker lives."""
+        """Drop old answers and stop abandoned ones, for as long as the worker lives."""
         wake = threading.Event()
         while not wake.wait(1.0):
             with self._lock:
@@ -287,7 +287,7 @@ class AnswerRegistry:
 
 
 def _reported(answer: Answer, fault: Exception) -> ChatAppError:
-    """A fault of the stream as readers get it; the log has what there is to know."""
+    """The error for readers after a fault of the stream; the details are logged."""
     if isinstance(fault, ChatAppError):
         if fault.seen and not answer.decided_end:
             logger.warning("answer %s: %s: %s", answer.id, fault.code, fault.seen)

@@ -1,7 +1,7 @@
-"""Server-Sent Events as bytes out, and our own as events again; no sockets.
+"""Encodes Server-Sent Events, and decodes our own; no sockets.
 
-The standard is the HTML Living Standard, section 9.2, quoted as [spec]. What is written here is the
-subset that every client reads alike: UTF-8, lines that end in LF, one `data:` line an event.
+The standard is the HTML Living Standard, section 9.2, quoted as [spec]. We write the subset that
+all clients read alike: UTF-8, lines that end in LF, one `data:` line per event.
 """
 
 import re
@@ -13,15 +13,13 @@ from .events import DELTAS, Event, EventType
 RETRY: Final = b"retry: 1000\n\n"
 """The first bytes of every stream: a client waits this many milliseconds before it reconnects."""
 COME_BACK: Final = b"retry: 200\n\n"
-"""The last bytes of a stream that goes on elsewhere."""
+"""The last bytes of a stream that continues on another worker."""
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
 }
-MAX_LAST_EVENT_ID_BYTES: Final = 128
-"""[fetch] A longer `Last-Event-ID` is not CORS-safelisted."""
 
 _PREFIXES: Final = {
     kind: b"\ndata: " if kind is EventType.TEXT else b"\nevent: %b\ndata: " % kind.encode()
@@ -32,35 +30,35 @@ DELTA_FORMATS: Final = {kind: b'id: %%d%b{"text":%%b}\n\n' % _PREFIXES[kind] for
 
 
 def encode(event: Event) -> bytes:
-    """One event as it goes over the wire."""
+    """One event in wire format."""
     number, kind, data = event
     return b"id: %d%b%b\n\n" % (number, _PREFIXES[kind], data)
 
 
 def encode_named(event: str, data: bytes, event_id: str) -> bytes:
-    """A push event. `event` and `event_id` must hold no line break, `data` is one line."""
+    """A push event. `event` and `event_id` must not contain line breaks; `data` is one line."""
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (event_id.encode(), event.encode(), data)
 
 
 def decode_frame(frame: bytes, number: int) -> Event:
-    """The event that `encode` made these bytes of."""
+    """The event that `encode` turned into these bytes."""
     head, _, data = frame.partition(b"\ndata: ")
     _, _, kind = head.partition(b"\nevent: ")
     return Event(number, EventType(kind.decode()) if kind else EventType.TEXT, data[:-2])
 
 
 def decode_frames(wire: bytes, first: int) -> list[Event]:
-    """The events that `encode` made these bytes of; `first` is the number of the first one."""
-    # What ends an event is nowhere inside one: its data is a single line.
+    """The events that `encode` turned into these bytes; `first` is the first one's number."""
+    # Blank lines occur only between events, since data is a single line.
     frames = wire.split(b"\n\n")[:-1]
     return [decode_frame(frame + b"\n\n", first + i) for i, frame in enumerate(frames)]
 
 
 def parse_cursor(header: str | None, query: str | None) -> int | None:
-    """The number of the last event that a client has; the header wins over the query.
+    """The number of the last event that a client has; the header takes precedence.
 
-    :returns: 0 when the client names none, None when it names something that never was a number
-        of ours: it then needs a snapshot, for nobody knows what it has.
+    :returns: 0 if the client names none. None if it names something that can't be our number: it
+        then needs a snapshot, because we can't know what it has.
     """
     given = header or query
     if not given:

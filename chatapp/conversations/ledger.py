@@ -1,4 +1,4 @@
-"""One entry for each call of the upstream, whatever became of it: what may be billed.
+"""One entry per upstream call, however it ended: everything that may be billed.
 
 Entries outlive their conversations.
 """
@@ -18,7 +18,7 @@ from ..database.schema import micros
 from .tables import calls
 
 PRUNE_SECONDS: Final = 3600.0
-"""How often a process removes what is too old."""
+"""Seconds between removals of old entries."""
 
 _OPEN: Final = sa.insert(calls)
 _CLOSE: Final = sa.update(calls).where(
@@ -31,30 +31,30 @@ _SUM: Final = sa.select(sa.func.coalesce(sa.func.sum(calls.c.total_tokens), 0)).
 
 
 class Opened(NamedTuple):
-    """A call that was made."""
+    """A call that has begun."""
 
     answer_id: str
     owner: str
     model: str | None
     started_at: int
-    """As `micros` gives it."""
+    """Microseconds, as from `micros`."""
 
 
 class Closed(NamedTuple):
-    """What became of an answer's call."""
+    """How an answer's call ended."""
 
     answer_id: str
     status: str
-    """The answer's last status, or what else became of the call: `refused`, `tool_calls`…"""
+    """The answer's last status, or how else the call ended: `refused`, `tool_calls`…"""
     outcome: Outcome = Outcome()
     model: str | None = None
-    """Who was asked in the end; None: as was said when the call began."""
+    """The model that was called in the end; None: the one given at the beginning."""
 
 
 class Ledger:
     """The calls of all processes.
 
-    :param max_age: seconds after which an entry goes.
+    :param max_age: seconds after which an entry is removed.
     """
 
     def __init__(self, database: Database, max_age: float) -> None:
@@ -63,13 +63,13 @@ class Ledger:
         self._prune_at = time.monotonic()
 
     def note(self, entries: Sequence[Opened | Closed]) -> None:
-        """Enter calls that have begun and calls that have ended, in this order.
+        """Record calls that have begun and calls that have ended, in this order.
 
         :raises StorageUnavailable:
         """
 
         def work(connection: sa.Connection) -> None:
-            # What was opened in a row is entered by one statement.
+            # Consecutive openings are recorded by one statement.
             for _, group in itertools.groupby(entries, type):
                 same = list(group)
                 if opened := [_entry(*each) for each in same if isinstance(each, Opened)]:
@@ -80,7 +80,7 @@ class Ledger:
         self._database.run(work)
 
     def usage_since(self, owner: str, moment: datetime) -> int:
-        """The tokens of an owner's calls that began since then and have ended.
+        """The tokens of an owner's calls that began since `moment` and have ended.
 
         :raises StorageUnavailable:
         """
@@ -88,7 +88,7 @@ class Ledger:
         return int(self._database.run(lambda c: c.scalar(_SUM, given), read_only=True) or 0)
 
     def close_call(self, connection: sa.Connection, closed: Closed) -> None:
-        """An answer's open call has ended; in a transaction that has begun."""
+        """Record the end of an answer's open call, inside a transaction."""
         usage = closed.outcome.usage
         fields: dict[str, Any] = {
             "of_answer": closed.answer_id,
@@ -106,7 +106,7 @@ class Ledger:
 
 
 def opened(connection: sa.Connection, answer_id: str, owner: str, model: str | None) -> None:
-    """A call is about to be made; in a transaction that has begun."""
+    """Record the beginning of a call, inside a transaction."""
     connection.execute(_OPEN, _entry(answer_id, owner, model, micros()))
 
 

@@ -1,4 +1,4 @@
-"""The ledger's entries for answers outside of conversations: many at once, beside the answers."""
+"""Writes ledger entries of answers without a conversation, in batches and in the background."""
 
 import contextlib
 import threading
@@ -14,7 +14,7 @@ GATHERED_FOR: Final = 0.25
 
 
 class LedgerWriter:
-    """Enters calls in the ledger, in their order; later, where the database is away."""
+    """Records calls in the ledger, in order; later, if the database is down."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -24,11 +24,11 @@ class LedgerWriter:
         self._background = BackgroundTask("ledger", self._work)
 
     def call_begins(self, answer_id: str, owner: str, model: str | None) -> None:
-        """The upstream is called for an answer."""
+        """The upstream is being called for an answer."""
         self._add(Opened(answer_id, owner, model, micros()))
 
     def call_goes_on(self, answer_id: str, owner: str, model: str, status: str) -> None:
-        """The upstream is called once more; the usage of all calls comes with the last one."""
+        """The upstream is called again; the usage of all calls comes with the last one."""
         closed = Closed(answer_id, status)
         self._add(closed, Opened(answer_id, owner, model, micros()))
 
@@ -37,13 +37,13 @@ class LedgerWriter:
         self._add(closed)
 
     def settle(self, answer_id: str) -> None:
-        """Enter what waits of an answer now, for its end is about to be entered elsewhere."""
+        """Record an answer's waiting entries now, because its end is recorded elsewhere next."""
         if any(entry.answer_id == answer_id for entry in tuple(self._entries)):
             with contextlib.suppress(StorageUnavailable):
                 self._enter()
 
     def close(self, timeout: float) -> None:
-        """Enter what is left, at most for `timeout` seconds."""
+        """Record what is left, for at most `timeout` seconds."""
         self._background.end(timeout)
         with contextlib.suppress(StorageUnavailable):
             self._enter()

@@ -1,7 +1,7 @@
 """A conversation as a tree of messages; no I/O.
 
-Every message names the one that it follows, and asking again or editing adds a sibling. What is
-shown and sent upstream is the path from the root to the active leaf.
+Each message names its parent; regenerating or editing adds a sibling. What is shown and sent
+upstream is the path from the root to the active leaf.
 """
 
 import re
@@ -17,7 +17,7 @@ from .titles import title_of
 ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 """What the id of a conversation, a message or an answer looks like."""
 QUESTION_SAYS_LITTLE: Final = 15
-"""Characters below which a question alone is no good title."""
+"""Characters below which a question alone is a poor title."""
 
 
 def now() -> datetime:
@@ -27,7 +27,7 @@ def now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a message consists of: its text."""
+    """The content of a message: its text."""
 
     text: str = ""
 
@@ -40,18 +40,18 @@ class Content:
         return not self.text.strip()
 
     def for_upstream(self) -> str:
-        """The `content` of a message in OpenAI's form."""
+        """The `content` of a message in OpenAI's format."""
         return self.text
 
 
 @dataclass(slots=True)
 class Message:
-    """One turn. An assistant's message and the answer that writes it share the id."""
+    """One turn. An assistant message has the id of its answer."""
 
     id: str
     conversation_id: str
     number: int
-    """Counts up in a conversation, in the order of writing."""
+    """Increases in the order of writing within a conversation."""
     parent: str | None
     role: str
     content: Content = field(default_factory=Content)
@@ -61,9 +61,9 @@ class Message:
     outcome: Outcome = field(default_factory=Outcome)
     last_event: int = 0
     leaf_before: str | None = None
-    """Of an answer: the conversation's leaf when it was asked for."""
+    """Of an answer: the conversation's leaf before it."""
     opens: bool = False
-    """Of an answer: whether its conversation was made for it."""
+    """Of an answer: whether its conversation was created for it."""
     created_at: datetime = field(default_factory=now)
 
     @property
@@ -74,7 +74,7 @@ class Message:
 
 @dataclass(slots=True, kw_only=True)
 class Conversation:
-    """What belongs together. A list of conversations comes without their messages."""
+    """A tree of messages. Lists of conversations come without them."""
 
     id: str
     owner: str
@@ -84,7 +84,7 @@ class Conversation:
     settings: dict[str, Any] = field(default_factory=dict)
     leaf: str | None = None
     running: str | None = None
-    """The answer that is being written."""
+    """The running answer."""
     created_at: datetime = field(default_factory=now)
     updated_at: datetime = field(default_factory=now)
     messages: dict[str, Message] = field(default_factory=dict)
@@ -123,14 +123,14 @@ class Conversation:
         return good[-1] if good else message
 
     def siblings(self) -> dict[tuple[str | None, str], list[str]]:
-        """For each parent and role, the ids of the messages that are alternatives to each other."""
+        """For each parent and role, the ids of alternative messages."""
         found: dict[tuple[str | None, str], list[str]] = {}
         for message in self.messages.values():
             found.setdefault((message.parent, message.role), []).append(message.id)
         return found
 
     def newest_below(self, message_id: str) -> str:
-        """The end of the branch that was written last among those through a message.
+        """The leaf of the latest branch through a message.
 
         :raises NotFound: there is no such message.
         """
@@ -161,7 +161,7 @@ class Conversation:
     ) -> tuple[Message, Message]:
         """The user's next message, and the answer to it, which is the active leaf now.
 
-        :param edit: the user's message that this one takes the place of.
+        :param edit: the user's message that this one replaces.
         :raises NotFound: there is no such message.
         """
         before = self.leaf

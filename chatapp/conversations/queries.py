@@ -75,10 +75,10 @@ def page_of(
     limit: int,
     query: str | None,
 ) -> list[Conversation]:
-    """An owner's conversations from the newest on, at most `limit`.
+    """At most `limit` of an owner's conversations, newest first.
 
-    :param before: `updated_at` and id of the one that they follow.
-    :param query: a text that the title or a message has, in any case.
+    :param before: `updated_at` and id of the conversation that they follow.
+    :param query: text that the title or a message contains, ignoring case.
     """
     place = (conversations.c.updated_at, conversations.c.id)
     found = sa.select(conversations).where(conversations.c.owner == owner)
@@ -96,7 +96,7 @@ def _mentions(text: str, dialect: str) -> sa.ColumnElement[bool]:
     def has(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
         if dialect == "postgresql":
             return column.ilike(f"%{wild}%", escape="\\")
-        # SQLite's LIKE knows the case of ASCII only; Chinese, say, has none.
+        # SQLite's LIKE ignores case only in ASCII, and Chinese, say, has none.
         if text.isascii() or text.lower() == text.upper():
             return column.like(f"%{wild}%", escape="\\")
         return sa.func.chatapp_lower(column).like(f"%{wild.lower()}%", escape="\\")
@@ -106,14 +106,14 @@ def _mentions(text: str, dialect: str) -> sa.ColumnElement[bool]:
 
 
 def clean(text: str) -> str:
-    """A text that every database takes: PostgreSQL's texts have no NUL, and nobody's half pairs."""
+    """A text that every database accepts: without NUL and unpaired surrogates."""
     if "\0" in text:
         text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def to_row(record: Conversation | Message | dict[str, Any]) -> dict[str, Any]:
-    """The values of a row, or of those of its columns that a dict names."""
+    """The values of a row, or of the columns that a dict names."""
     if isinstance(record, dict):
         row = dict(record)
     else:
@@ -179,7 +179,7 @@ def of_message(
 
 
 def load_messages(connection: sa.Connection, conversation: Conversation) -> Conversation:
-    """The same one, with all its messages."""
+    """The conversation, with all its messages."""
     rows = connection.execute(MESSAGES, {"the_id": conversation.id})
     conversation.messages = messages_of(rows)
     return conversation

@@ -1,6 +1,6 @@
 """Conversations and their messages, in SQL.
 
-Each method is one unit of work: plain data comes out, and no connection is held when it returns.
+Each method is one unit of work: it returns plain data, and holds no connection afterwards.
 """
 
 import re
@@ -24,13 +24,13 @@ CURSOR: Final = re.compile(rf"([0-9]{{1,18}})\.({ID.pattern})", re.ASCII)
 
 
 class Store:
-    """The conversations of all owners. Somebody else's conversation is not found.
+    """The conversations of all owners. Other owners' conversations are not found.
 
-    Every method raises `StorageUnavailable` when the database does not do its work.
+    Every method raises `StorageUnavailable` if the database does not work.
 
-    :param max_messages: of one conversation, in all its branches.
-    :param max_conversations: of one owner.
-    :param ledger: where the answers' calls are entered.
+    :param max_messages: per conversation, in all its branches.
+    :param max_conversations: per owner.
+    :param ledger: records the answers' calls.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Store:
     def create(
         self, owner: str, title: str | None = None, settings: dict[str, Any] | None = None
     ) -> Conversation:
-        """:raises InvalidRequest: the owner has as many conversations as are kept."""
+        """:raises InvalidRequest: the owner has the maximum of conversations."""
         made = Conversation(
             id=secrets.token_urlsafe(12), owner=owner, title=title, settings=_given(settings or {})
         )
@@ -67,7 +67,7 @@ class Store:
         return self._database.run(work, read_only=True)
 
     def conversation_of(self, owner: str, answer_id: str) -> Conversation:
-        """The one that an answer is in.
+        """The conversation of an answer.
 
         :raises NotFound:
         """
@@ -84,12 +84,12 @@ class Store:
     ) -> tuple[list[Conversation], str | None]:
         """The owner's conversations, without messages, newest first.
 
-        What nobody touches while somebody goes from page to page appears exactly once.
+        A conversation that does not change while the pages are read appears exactly once.
 
-        :param cursor: the one that the page before gave.
-        :param query: only those that have this text in the title or a message, in any case.
+        :param cursor: from the previous page.
+        :param query: only those with this text in the title or a message, ignoring case.
         :returns: at most `limit`, and the cursor of the next page if there is one.
-        :raises InvalidRequest: a cursor that is none of ours.
+        :raises InvalidRequest: the cursor is invalid.
         """
         before = None
         if cursor is not None:
@@ -113,9 +113,9 @@ class Store:
         leaf: str | None = None,
         settings: dict[str, Any] | None = None,
     ) -> Conversation:
-        """Rename it, show another branch, set options of its answers.
+        """Rename a conversation, show another branch, change its settings.
 
-        :param leaf: a message; the branch through it that was written last is shown.
+        :param leaf: a message; the latest branch through it is shown.
         :param settings: the options to set; None removes one.
         :raises NotFound: no such conversation, or message in it.
         :raises Conflict: another branch is wanted, and an answer is being written.
@@ -135,7 +135,7 @@ class Store:
         return self._database.run(work)
 
     def delete(self, owner: str, conversation_id: str) -> list[str]:
-        """Forget a conversation; the ids of its answers.
+        """Delete a conversation. Returns the ids of its answers.
 
         :raises NotFound:
         """
@@ -149,7 +149,7 @@ class Store:
         return self._database.run(work)
 
     def delete_all(self, owner: str) -> list[str]:
-        """Forget everything that an owner has; the ids of the answers."""
+        """Delete everything that an owner has. Returns the ids of the answers."""
         given = {"the_owner": owner}
 
         def work(connection: sa.Connection) -> list[str]:
@@ -172,11 +172,11 @@ class Store:
     ) -> Conversation:
         """Add a user's message and the pending answer to it, both or neither.
 
-        :param edit: the user's message that this one takes the place of.
-        :param model: who is asked, which the ledger gets to know; None: the model that the
-            conversation's settings name, or else `default_model`.
+        :param edit: the user's message that this one replaces.
+        :param model: the model for the ledger's entry; None: the one in the conversation's
+            settings, or else `default_model`.
         :raises NotFound: no such conversation or message.
-        :raises InvalidRequest: the conversation is full, or there are as many as are kept.
+        :raises InvalidRequest: the conversation is full, or the owner has too many.
         :raises Conflict: an answer is being written in it.
         """
 
@@ -225,9 +225,9 @@ class Store:
         return self._database.run(work)
 
     def withdraw(self, answer_id: str) -> str | None:
-        """Take back what `ask` or `ask_again` added: the upstream refused to begin.
+        """Remove what `ask` or `ask_again` added, because the upstream refused.
 
-        :returns: the id of the conversation, when it went with its only question.
+        :returns: the id of the conversation, if it was removed with its only question.
         """
 
         def work(connection: sa.Connection) -> str | None:
@@ -238,12 +238,12 @@ class Store:
         return self._database.run(work)
 
     def update(self, answer_id: str, **fields: Any) -> str | None:
-        """Set fields of an assistant's message; one that was deleted meanwhile stays deleted.
+        """Set fields of an assistant's message; a deleted one stays deleted.
 
-        With a `status` that ends the answer its call ends in the ledger, and the conversation is
-        free for the next question. Doing so again changes what is said, and nothing else.
+        A final `status` also closes the call in the ledger and frees the conversation for the next
+        question. Repeating it changes only the message.
 
-        :returns: the conversation's title, if the answer has added to it.
+        :returns: the conversation's title, if the answer changed it.
         """
         return self._database.run(
             lambda connection: transactions.update(connection, self.ledger, answer_id, fields)
@@ -267,17 +267,17 @@ class Store:
         return found[answer_id]
 
     def running_of(self, owner: str) -> int:
-        """In how many of an owner's conversations an answer is being written."""
+        """How many of an owner's conversations have a running answer."""
         given = {"the_owner": owner}
         found = self._database.run(lambda c: c.scalar(queries.RUNNING_OF, given), read_only=True)
         return int(found or 0)
 
     def unfinished(self, before: datetime, owners: str = "", most: int = 1000) -> list[Message]:
-        """The answers that still run and were begun before that moment, the oldest first.
+        """Running answers that were started before a moment, oldest first.
 
-        One of them that no worker writes holds its conversation until `update` ends it.
+        An answer that no worker writes blocks its conversation until `update` ends it.
 
-        :param owners: how their owners begin.
+        :param owners: the prefix of their owners.
         """
         given = {"before": micros(before), "owners": owners, "size": len(owners), "most": most}
         return self._database.run(

@@ -1,6 +1,6 @@
 """The tables of the store. Moments are microseconds since 1970, in UTC.
 
-What is declared here and in `eventlog/sql` is what the migrations make; a test compares.
+The migrations create what is declared here and in `eventlog/sql/tables`; a test compares them.
 """
 
 from typing import Final
@@ -20,7 +20,7 @@ conversations: Final = sa.Table(
     sa.Column("settings", JSON, nullable=False),
     # The last message of the branch that is shown.
     sa.Column("leaf", sa.Text),
-    # The answer that is being written.
+    # The running answer.
     sa.Column("running", sa.Text),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
@@ -43,7 +43,7 @@ messages: Final = sa.Table(
         sa.ForeignKey("chatapp_conversations.id", ondelete="CASCADE"),
         nullable=False,
     ),
-    # Counts up in a conversation, in the order of writing.
+    # Increases in the order of writing within a conversation.
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("parent", sa.Text),
     sa.Column("role", sa.Text, nullable=False),

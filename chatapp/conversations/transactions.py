@@ -1,7 +1,6 @@
-"""What becomes of a question and its answer, each step inside a transaction that has begun.
+"""Steps in the life of a question and its answer, each inside a transaction.
 
-Whoever writes takes the conversation's row first, then messages, then the ledger's: nobody waits in
-a ring.
+All lock the conversation's row first, then messages, then the ledger, so they can't deadlock.
 """
 
 from typing import Any
@@ -16,7 +15,7 @@ from .titles import title_of_exchange
 
 
 def enter(connection: sa.Connection, found: Conversation, *new: Message) -> None:
-    """Write the messages that were added, an answer last, and that the upstream is called."""
+    """Store new messages, the answer last, and open its call in the ledger."""
     answer = new[-1]
     if not answer.opens:
         queries.save(connection, found, "title", "draft_title", "leaf", "running", "updated_at")
@@ -25,10 +24,10 @@ def enter(connection: sa.Connection, found: Conversation, *new: Message) -> None
 
 
 def take_back(connection: sa.Connection, answer_id: str) -> str | None:
-    """Remove an answer, and its question with it; the id of the conversation, if that went, too."""
+    """Remove an answer and its question. Returns the conversation's id, if it was removed too."""
     found = queries.of_message(connection, queries.LOCK_OF_MESSAGE, answer_id)
     if found is None or found.leaf != answer_id:
-        return None  # Deleted, or somebody has gone on from here: then all stays.
+        return None  # Deleted, or the conversation has continued: then all stays.
     opened_for_it = found.messages[answer_id].opens
     gone = found.take_back(answer_id)
     if opened_for_it and not found.messages:
@@ -42,7 +41,7 @@ def take_back(connection: sa.Connection, answer_id: str) -> str | None:
 def update(
     connection: sa.Connection, ledger: Ledger, answer_id: str, fields: dict[str, Any]
 ) -> str | None:
-    """Write what an answer has become; the conversation's title, if the answer has added to it."""
+    """Store an answer's outcome. Returns the conversation's title, if the answer changed it."""
     ends = fields.get("status", Status.PENDING) not in RUNNING
     freed = connection.execute(queries.RELEASE, {"the_id": answer_id}).first() if ends else None
     values = queries.to_row(fields) | {"the_id": answer_id}

@@ -236,7 +236,7 @@ class _Pools:
 
 
 class _Pool:
-    """Connections, one for each of the lane's threads; nobody else takes them."""
+    """Connections, one for each thread of the executor; nothing else uses them."""
 
     def __init__(self, dialect: Dialect, engine: sa.Engine, width: int) -> None:
         self.executor: Executor = executor(width)

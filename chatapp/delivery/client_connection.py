@@ -1,4 +1,4 @@
-"""The client's end of a connection: whether it is still there, takes what we write, sends its body.
+"""The client's connection: is it still there, does it take what we write, does it send its body?
 
 A synchronous generator that waits for news sees nothing of its socket. Under gevent a read watcher
 on the socket tells at once when the client sends no more, and one sweep per worker cuts off readers
@@ -8,12 +8,11 @@ that take nothing. Elsewhere a vanished client is noticed when the next heartbea
 request (RFC 9293 3.6), as `nc -N` and some proxies do; one that has gone looks the same. So it is
 sent a comment: who has gone answers with a reset, which becomes the socket's error.
 
-**Writing past the server.** What a response's generator yields goes through generators and loops of
-Flask, of the server and of what the application has put between, a greenlet switch away. For a
-piece of an answer that costs more than to send it. So where the first block that was yielded has
-been seen to reach the socket as it was, in HTTP/1.1 chunks (RFC 9112 7.1) or as it is, later ones
-may be sent by `try_send`, in the same framing. Where anything changes the bytes on their way (TLS,
-HTTP/2, compression), or where nobody lets us see the socket, the generator yields all of them.
+**Direct writes.** What a response's generator yields passes through loops of Flask, the server and
+any middleware, a greenlet switch away. For a piece of an answer that costs more than sending it. So
+if the first block was seen to reach the socket unchanged, in HTTP/1.1 chunks (RFC 9112 7.1) or
+bare, later ones may be sent by `try_send` in the same framing. If anything changes the bytes on
+their way (TLS, HTTP/2, compression), or if we can't see the socket, the generator yields them all.
 """
 
 import contextlib

@@ -24,32 +24,32 @@ class Presence(Protocol):
     """Whether `try_send` may be used."""
 
     def begin_write(self, block: bytes) -> None:
-        """The server is about to get these bytes, and to wait until the client takes them."""
+        """The server is about to get these bytes, and waits until the client has taken them."""
 
     def end_write(self) -> None:
         """The client has taken them."""
 
     def try_send(self, data: bytes) -> bool:
-        """Write past the server what it would get next, without waiting; whether all has left.
+        """Write directly what the server would get next, without waiting.
 
-        What has not is for `flush`.
+        :returns: whether all was sent. The rest is left for `flush`.
         """
 
     def flush(self) -> None:
-        """Write what `try_send` has left, and wait until the client takes it.
+        """Write what `try_send` left, and wait until the client has taken it.
 
         :raises OSError: the client has gone.
         """
 
     def end(self) -> None:
-        """The server gets no more, and has the last bytes of the response to write yet."""
+        """The server gets no more; it only has to write the response's last bytes."""
 
 
 class Follower:
     """One client's view of an answer's log; a `Feed`.
 
-    :param cursor: the last event that the client has; None: nobody knows.
-    :param leaving: whether the worker goes down.
+    :param cursor: the last event that the client has; None: unknown.
+    :param draining: whether the worker is shutting down.
     """
 
     __slots__ = ("_answer", "_cursor", "_draining", "_granularity", "_joiner", "_lost")
@@ -68,7 +68,7 @@ class Follower:
         self._cursor = 0 if cursor is None else cursor
         self._lost = cursor is None
         if not self._lost and granularity is not Granularity.TOKEN and self._reachable:
-            with contextlib.suppress(LookupError):  # Trimmed meanwhile: `read` gives a snapshot.
+            with contextlib.suppress(LookupError):  # Trimmed in between: `read` returns a snapshot.
                 self._joiner = Joiner(granularity, self._text_before())
 
     @property
@@ -82,12 +82,12 @@ class Follower:
         self._answer.readers.add(waker)
 
     def exit(self, waker: Wakeable) -> None:
-        # In this order: whoever sees no reader must see since when.
+        # In this order: if somebody sees no reader, the time must be set.
         self._answer.unread_since = time.monotonic()
         self._answer.readers.discard(waker)
 
     def read(self) -> bytes:
-        """What the client has to get now; empty when there is nothing new."""
+        """What the client needs next; empty if there is nothing new."""
         if self._lost:
             return self._snapshot()
         try:
@@ -95,7 +95,7 @@ class Follower:
                 data, self._cursor = self._answer.log.read(self._cursor)
                 return data
             return self._read_joined(self._joiner)
-        except LookupError:  # The log does not reach back to the cursor.
+        except LookupError:  # The log no longer goes back to the cursor.
             return self._snapshot()
 
     def _read_joined(self, joiner: Joiner) -> bytes:
@@ -110,12 +110,12 @@ class Follower:
         return self._answer.log.reaches(self._cursor)
 
     def _snapshot(self) -> bytes:
-        """All text so far: loss of detail is announced, never hidden."""
+        """All text so far: the client learns that it lost events."""
         transcript = self._answer.log.transcript()
         number = transcript.number
         from_the_start = not self._lost and self._cursor == 0
         if self._answer.log.ends_at(number):
-            # The last event is no text. It follows under its own number, so that the client sees
+            # The last event is not text. It follows with its own number, so that the client sees
             # an end, and a cursor at the snapshot has something to wait for.
             number -= 1
         self._lost, self._cursor = False, number
@@ -141,23 +141,23 @@ class Follower:
 
 
 class Feed(Protocol):
-    """A log, seen from one reader's cursor."""
+    """A log as seen from one reader's cursor."""
 
     @property
     def over(self) -> bool:
-        """Whether `read` has nothing more to come, once it is empty."""
+        """Whether nothing more will follow once `read` returns nothing."""
 
     def draining(self) -> bool:
-        """Whether the reader is to come back elsewhere."""
+        """Whether the reader should reconnect elsewhere."""
 
     def read(self) -> bytes:
-        """What is new, as wire bytes; empty when nothing is."""
+        """What is new, as wire bytes; may be empty."""
 
     def enter(self, waker: Wakeable) -> None:
-        """Ring this bell for news from now on."""
+        """Wake this waker for new data from now on."""
 
     def exit(self, waker: Wakeable) -> None:
-        """No longer."""
+        """Stop waking it."""
 
 
 def follow(
@@ -165,9 +165,9 @@ def follow(
 ) -> Generator[bytes, None, None]:
     """What one client gets, to the end of the feed.
 
-    Returns when the feed is over or leaving, or the client is gone. The log is read by cursor, so a
-    wake-up that comes too early or twice does no harm. Where the connection allows it, what comes
-    while the generator sleeps is written by whoever brings it, and the generator sleeps on.
+    Returns when the feed is over or draining, or the client is gone. The log is read by cursor, so
+    early or repeated wake-ups are harmless. If the connection allows it, new data is written by
+    whoever brings it while the generator sleeps on.
 
     :param heartbeat: seconds of silence after which a comment is sent. One also follows immediately
         on the sign that the client may have gone.
@@ -177,7 +177,7 @@ def follow(
     try:
         data = sse.RETRY
         while True:
-            # Asked before reading: what came between the two rings the bell.
+            # Checked before reading, so that what arrives in between sets the waker.
             over = feed.over
             data += feed.read()
             yield from out.write(data)
@@ -197,7 +197,7 @@ def follow(
 
 
 class _Output:
-    """What a client is sent, and since when nothing."""
+    """Writes to one client, and keeps the time of the last write."""
 
     __slots__ = ("_feed", "_presence", "_silent_from")
 
@@ -208,7 +208,7 @@ class _Output:
         """Monotonic seconds."""
 
     def write(self, data: bytes) -> Iterator[bytes]:
-        """Yield as many bytes at a time as a client is given time for."""
+        """Yield blocks of a size that the send timeout is meant for."""
         for at in range(0, len(data), MAX_WRITE_BYTES):
             block = data[at : at + MAX_WRITE_BYTES]
             self._presence.begin_write(block)
@@ -217,7 +217,7 @@ class _Output:
             self._silent_from = time.monotonic()
 
     def write_pending(self) -> bool:
-        """Write what is new while the generator sleeps; whether it can sleep on."""
+        """Write new data while the generator sleeps. Returns whether it can sleep on."""
         data = self._feed.read()
         if not data:
             return True
@@ -225,7 +225,7 @@ class _Output:
         return self._presence.try_send(data)
 
     def sleep(self, waker: Waker, heartbeat: float) -> bool:
-        """Wait until the bell is rung; False: the client has had nothing for too long before."""
+        """Wait until woken; False: the client has had nothing for too long."""
         write_pending = self.write_pending if self._presence.direct else None
         while (left := self._silent_from + heartbeat - time.monotonic()) > 0:
             if waker.wait(left, write_pending):

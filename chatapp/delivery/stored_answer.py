@@ -1,4 +1,4 @@
-"""An answer whose log is gone, as the events that a reader of its log would have got."""
+"""The events of an answer whose log is gone, made from its stored message."""
 
 from ..answers import sse
 from ..answers.events import Event, EventType, event_data

@@ -32,11 +32,11 @@ SCHEMES: Final[dict[str, Callable[[str], EventLog]]] = {
     "rediss": RedisEventLog,
     "unix": RedisEventLog,
 }
-"""What opens a URL that is no database's."""
+"""Opens a URL that is not a database's."""
 
 
 def needs_database(url: str) -> bool:
-    """Whether a URL is a database's, or none at all."""
+    """Whether a URL is a database's, or invalid."""
     return url.partition(":")[0] not in SCHEMES
 
 
@@ -45,8 +45,8 @@ def open_event_log(url: str, database: Database | None) -> EventLog:
 
     :param url: `memory://`; `redis://…`, `rediss://…`, or `unix://…` for a socket of Redis; or a
         database's.
-    :param database: the one that `url` means, if it is a database's.
-    :raises ConfigError: there is no such event log, or what it needs is not installed.
+    :param database: the one that `url` names, if it is a database's.
+    :raises ConfigError: the URL is not supported, or needs a package that is not installed.
     """
     if not needs_database(url):
         return SCHEMES[url.partition(":")[0]](url)

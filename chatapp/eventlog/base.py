@@ -1,8 +1,8 @@
-"""What an event log does, whatever keeps it: the answers of all workers, as all workers see them.
+"""The contract of an event log, whatever stores it: all workers' answers, as all workers see them.
 
-An answer's log is written by one worker at a time. Whoever takes an answer over raises its epoch,
-and from then on nothing of the former writer gets in: that is the fence. A log only grows at its
-end, so it has neither gaps nor overlaps.
+An answer's log is written by one worker at a time. A takeover raises the answer's epoch, and from
+then on the log rejects the former writer: that is the fence. A log grows only at its end, so it has
+neither gaps nor overlaps.
 """
 
 import time
@@ -19,34 +19,34 @@ MAX_PUBLISHED: Final = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What every worker knows of an answer."""
+    """What all workers know of an answer."""
 
     id: str
     owner: str
     key: str | None
-    """The idempotency key; with the owner it stands for one answer."""
+    """The idempotency key; together with the owner it identifies one answer."""
     conversation_id: str | None
     model: str | None
     created_at: float
     """Unix time, in seconds."""
     writer: str | None
-    """The worker that writes it; None: free to take."""
+    """The worker that writes it; None: released."""
     epoch: int
-    """From 1; one more with each change of the writer."""
+    """From 1; incremented with each change of the writer."""
     status: str
     """`pending`, `streaming`, `done`, `failed`, `stopped` or `refused`."""
     stop: bool
-    """Somebody asked to stop it."""
+    """Whether a stop was requested."""
     last_event: int
     """The log's newest event. In a record that is claimed: the last one before the log begins."""
     request: bytes | None
-    """What to ask the model, for whoever takes over; forgotten when the answer is over."""
+    """The request to the model, for a takeover; dropped when the answer ends."""
     refusal: bytes | None
     """Why it never began."""
 
 
 class Segment(NamedTuple):
-    """Consecutive events of one answer, as they go over the wire."""
+    """Consecutive events of one answer, in wire format."""
 
     answer_id: str
     epoch: int
@@ -56,13 +56,13 @@ class Segment(NamedTuple):
 
 
 class State(NamedTuple):
-    """A move in the life of an answer. After one to an end, nothing more is written."""
+    """A new status of an answer. After a final one, nothing more is written."""
 
     answer_id: str
     epoch: int
     status: str
     last_event: int
-    """With an end: the answer's last event, which the log must have reached."""
+    """With a final status: the last event, which the log must have reached."""
 
 
 class PendingMessage(NamedTuple):
@@ -84,7 +84,7 @@ class PublishedMessage(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What became of a flush."""
+    """The outcome of a flush."""
 
     lost: frozenset[str]
     stops: frozenset[str]
@@ -92,7 +92,7 @@ class Written(NamedTuple):
 
 
 class EventLog(Protocol):
-    """The answers' records and logs, the workers' signs of life, and what was published.
+    """The answers' records and logs, the workers' heartbeats, and publications.
 
     :raises StorageUnavailable: from every method, within about 5 s: what keeps the log is away. The
         outcome is then unknown. Each method may be called again with the same arguments, and works
@@ -106,14 +106,14 @@ class EventLog(Protocol):
         `last_event`: a writer whose answer is gone from the log (`write`) claims it again as it
         was, and its next segment is the one after `last_event`.
 
-        :returns: the one that is stored now; its `id` tells whether it is the one that was given.
+        :returns: the stored record; its `id` shows whether it is the given one.
         """
 
     def add(self, records: Sequence[Record]) -> None:
         """As `claim` for each of these, which have no keys, all in one go."""
 
     def find(self, answer_id: str) -> Record | None:
-        """The record as it is now; None: unknown, or forgotten."""
+        """The current record; None: unknown, or dropped."""
 
     def write(
         self,
@@ -140,7 +140,7 @@ class EventLog(Protocol):
     def read(
         self, cursors: Mapping[str, int], max_bytes: int = MAX_READ_BYTES
     ) -> tuple[dict[str, list[Segment]], frozenset[str]]:
-        """What each answer's log has after a cursor, for any number of answers at once.
+        """What each answer's log has after a cursor, for any number of answers together.
 
         The first segment of an answer may begin before its cursor: it is the one that has the next
         event in it.
@@ -156,12 +156,12 @@ class EventLog(Protocol):
         """Leave a mark that the writer's next `write` tells of, whoever that is by then."""
 
     def release(self, answer_id: str, epoch: int) -> None:
-        """Make a running answer free to take. Does nothing when the epoch is another."""
+        """Let another worker take a running answer. Does nothing if the epoch differs."""
 
     def refuse(self, answer_id: str, epoch: int, refusal: bytes) -> None:
         """End a running answer that never began. Does nothing when the epoch is another.
 
-        Its key is free at once, and its record keeps the refusal.
+        Its key is free immediately, and its record keeps the refusal.
         """
 
     def discard(self, answer_ids: Iterable[str]) -> None:
@@ -171,7 +171,7 @@ class EventLog(Protocol):
     """What is wrong with how it is set up."""
 
     def beat(self, writer: str) -> dict[str, int]:
-        """Give a sign of life. How many each worker has given."""
+        """Increment this worker's counter. Returns the counters of all workers."""
 
     def beat_here(self, writer: str) -> None:
         """Give a sign of life in a native thread, which nothing of `beat` may run in.
@@ -180,10 +180,10 @@ class EventLog(Protocol):
         """
 
     def leave(self, writers: Iterable[str]) -> None:
-        """Forget workers that are gone."""
+        """Remove workers that are gone."""
 
     def orphans(self, alive: Collection[str]) -> list[Record]:
-        """The running answers that are free, or whose writer is none of these; 1000 at the most."""
+        """At most 1000 running answers that are released, or whose writer is none of these."""
 
     def take(self, answer_id: str, epoch: int, writer: str) -> bool:
         """Become the writer of a running answer, in the epoch after this one.
@@ -205,17 +205,17 @@ class EventLog(Protocol):
         :param max_bytes: what the logs of ended answers may have together; the ones that ended
             first go first.
         :param post_age: seconds since the publication.
-        :param posts_kept: how many publications stay at the most.
+        :param posts_kept: maximum publications.
         """
 
     def close(self) -> None:
-        """Give connections back."""
+        """Close connections."""
 
 
 def before_first_message() -> int:
     """Where a new series of publications begins.
 
-    It is the time in milliseconds. So a storage that has lost all goes on above every number that
-    it ever gave out, and a reader who waits for higher ones misses nothing.
+    It is the time in milliseconds. So a storage that has lost everything continues above all
+    numbers that it ever assigned, and a reader that waits for higher ones misses nothing.
     """
     return time.time_ns() // 1_000_000

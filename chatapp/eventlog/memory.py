@@ -30,7 +30,7 @@ class _Kept:
     ended_at: float | None = None
 
     def append(self, segment: Segment) -> bool:
-        """As `EventLog.write` has it; False: refused."""
+        """As in `EventLog.write`; False: rejected."""
         end = self.record.last_event
         if segment.epoch != self.record.epoch or segment.first > end + 1:
             return False
@@ -65,13 +65,13 @@ class _Kept:
 
 
 class MemoryEventLog:
-    """Knows the answers of this process only."""
+    """Stores the answers of this process only."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._answers: dict[str, _Kept] = {}
         self._ended: OrderedDict[str, int] = OrderedDict()
-        """The bytes of those that are over, in the order of their ends."""
+        """The bytes of ended answers, in the order of their ends."""
         self._keys: dict[tuple[str, str], str] = {}
         self._beats: dict[str, int] = {}
         self._posts: deque[PublishedMessage] = deque()

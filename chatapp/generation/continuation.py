@@ -1,6 +1,6 @@
-"""Going on with an answer that another worker has begun: the model gets its own text so far.
+"""Continues an answer that another worker began: the model gets its own text so far.
 
-Nothing in OpenAI's interface says "continue this message"; servers that can have ways of their own.
+OpenAI's API has no way to say "continue this message"; servers that can each have their own.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,10 @@ STYLES: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
     "vllm": ({}, {"add_generation_prompt": False, "continue_final_message": True}),
     "deepseek": ({"prefix": True}, {}),
 }
-"""For each way to ask: what it adds to the assistant's message, and what to the request. A last
-message of the assistant's is continued without more words by llama.cpp and several others."""
+"""For each style: what it adds to the assistant's message, and what to the request. llama.cpp and
+several others continue a last assistant message without either."""
 MIN_OVERLAP_CHARS: Final = 12
-"""Characters. A shorter repetition at the seam may be what the model means to say."""
+"""Characters. A shorter repetition at the seam may be intended."""
 MAX_OVERLAP_CHARS: Final = 400
 
 
@@ -33,7 +33,7 @@ def prefilled(
 
 
 class Continuation:
-    """A `Stream` that leaves out what the answer says already.
+    """A `Stream` that leaves out what the answer already says.
 
     :param stream: the model's continuation.
     :param text: of the answer so far.
@@ -89,8 +89,8 @@ class Continuation:
 class Seam:
     """Where a continuation meets the text before it.
 
-    Some servers send the text that they were given once more, and some models begin with their last
-    words. A repetition is held back until it is known to be one.
+    Some servers repeat the text that they were given, and some models begin with their last words.
+    What may be a repetition is held back until that is known.
     """
 
     def __init__(self, before: str) -> None:
@@ -99,7 +99,7 @@ class Seam:
         self._open = bool(before)
 
     def feed(self, text: str) -> str:
-        """What of the text so far is new for certain."""
+        """The part of the text so far that is certainly new."""
         if not self._open:
             return text
         self._held += text
@@ -108,7 +108,7 @@ class Seam:
         return self.rest()
 
     def rest(self) -> str:
-        """The end of the seam: what is left, without what was said before."""
+        """The held rest, without a repetition; ends the seam."""
         held, self._held, self._open = self._held, "", False
         if held.startswith(self._before):
             return held[len(self._before) :]
@@ -117,12 +117,12 @@ class Seam:
         return held[self._overlap(held) :]
 
     def _may_overlap(self) -> bool:
-        """Whether what is held may still grow into a repetition of the last words."""
+        """Whether the held text may still become a repetition of the last words."""
         last_words = self._before[-MAX_OVERLAP_CHARS:]
         return len(self._held) < MAX_OVERLAP_CHARS and self._held in last_words
 
     def _overlap(self, held: str) -> int:
-        """How many characters of the beginning are the end of the text before."""
+        """How many of its first characters repeat the end of the earlier text."""
         largest = min(len(held), len(self._before), MAX_OVERLAP_CHARS)
         for size in range(largest, MIN_OVERLAP_CHARS - 1, -1):
             if self._before.endswith(held[:size]):
@@ -131,7 +131,7 @@ class Seam:
 
 
 def interrupted(error: ChatAppError) -> Interrupted:
-    """What an answer ends with that could not be continued."""
+    """The error of an answer that could not be continued."""
     return Interrupted(
         f"The answer was interrupted and could not be continued. {error.message}",
         retry_after=error.retry_after,

@@ -1,4 +1,4 @@
-"""Having an answer written: by the upstream, with the application's hooks and tools around it."""
+"""Has the upstream write an answer, with the application's hooks and tools around it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from .tools.rounds import RoundsCancellation, ToolRounds
 
 @dataclass(kw_only=True)
 class Prompt:
-    """What an answer answers."""
+    """What the model is asked."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -33,7 +33,7 @@ class Prompt:
 
 
 class HookedStream:
-    """A `Stream` whose pieces go through the application's hooks before anybody reads them."""
+    """A `Stream` whose pieces go through the application's hooks before any reader gets them."""
 
     def __init__(self, stream: Stream, hooks: Hooks, info: AnswerInfo) -> None:
         self._stream = stream
@@ -62,10 +62,10 @@ class HookedStream:
 
 
 class Generator:
-    """Has the answers of this worker written.
+    """Generates the answers of this worker.
 
-    :param call_goes_on: enters a further call of the upstream for an answer in the ledger; gets the
-        answer's id, owner and model, and what became of the call before.
+    :param call_goes_on: records a further upstream call of an answer in the ledger; gets the
+        answer's id, owner and model, and how the previous call ended.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Generator:
         self._call_goes_on = call_goes_on
 
     def begin(self, answer: Answer, prompt: Prompt) -> None:
-        """Ask the upstream, in a thread of its own.
+        """Call the upstream, in a thread of its own.
 
         :raises ChatAppError: a hook refuses the request.
         """
@@ -98,9 +98,9 @@ class Generator:
             self._run(answer, lambda: self._open(answer, request, cancellation), cancellation)
 
     def resume(self, answer: Answer, prompt: Prompt) -> None:
-        """Ask the upstream to go on from what the answer says already.
+        """Ask the upstream to continue from the answer's text so far.
 
-        :raises ChatAppError: that can't be done.
+        :raises ChatAppError: the answer can't be continued.
         """
         if len(self._tools):
             raise ChatAppError("Answers with tools can't be continued. Ask again.")
@@ -119,7 +119,7 @@ class Generator:
         self._run(answer, reopen, cancellation)
 
     def ended(self, answer: Answer) -> None:
-        """Tell the hooks."""
+        """Call the hooks for an answer that has ended."""
         if not (self._hooks.after or self._hooks.failed):
             return
         result = AnswerResult(
@@ -149,7 +149,7 @@ class Generator:
         return request
 
     def _sent(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """What goes upstream of a history: with the site's system prompt, and not too long."""
+        """The history as it is sent upstream: with the system prompt, and cut to the budget."""
         if self._settings.system_prompt:
             messages = [{"role": "system", "content": self._settings.system_prompt}, *messages]
         return cut(messages, self._settings.history_max_tokens)
@@ -157,7 +157,7 @@ class Generator:
     def _open(
         self, answer: Answer, request: AnswerRequest, cancellation: Cancellation, **extra: Any
     ) -> Any:
-        # A hook that waits must not do so in gevent's hub, where a pump would call it.
+        # A hook may wait, so it must not be called from the event loop.
         return self._upstream.open(
             request.model,
             well_formed(request.messages),
@@ -218,9 +218,9 @@ class Generator:
 def prompt_for(
     conversation: Conversation, answer_id: str, model: str, options: dict[str, Any]
 ) -> Prompt:
-    """What an answer of a conversation answers: the turns before it, with its settings.
+    """The prompt for an answer of a conversation: the turns before it, with its settings.
 
-    Options of the request win over the conversation's.
+    The request's options take precedence over the conversation's.
     """
     messages = [
         {"role": message.role, "content": message.content.for_upstream()}

@@ -1,4 +1,4 @@
-"""What of a conversation the upstream gets, in a form that strict servers take; no I/O."""
+"""Brings a history into the form that strict servers accept, within a token budget; no I/O."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ PARAGRAPH: Final = "\n\n"
 
 
 def tokens(message: Message) -> int:
-    """About how many tokens a message has; at least 1."""
+    """The estimated tokens of a message; at least 1."""
     return max(estimated_tokens(texts_of(message)), 1)
 
 

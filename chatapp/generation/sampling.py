@@ -1,6 +1,6 @@
 """The sampling options that a question or a conversation may set, by OpenAI's names; no I/O.
 
-To offer one more, add a row to `SAMPLING_OPTIONS`, and a field to the page if people are to set it.
+To add one, add a row to `SAMPLING_OPTIONS`, and a field to the page if visitors should set it.
 """
 
 import re
@@ -12,7 +12,7 @@ from ..errors import InvalidRequest
 
 
 class SamplingOption(Protocol):
-    """What values an option may have."""
+    """Which values an option may have."""
 
     def check(self, name: str, value: Any, /) -> None:
         """:raises InvalidRequest: naming the option and what it may be."""
@@ -39,7 +39,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A lower-case word; which ones there are, the model's server knows."""
+    """A lower-case word; the model's server knows which ones are valid."""
 
     examples: str
 

@@ -1,8 +1,8 @@
 """Signed, short-lived tickets: each lets one owner's page follow one answer.
 
-An `EventSource` sends no header, and from another origin often no cookie either; its address is all
-that it has. A ticket goes into the address. It holds the answer's id and the owner, both readable,
-and the time at which it was issued.
+An `EventSource` can't set headers, and from another origin often sends no cookie; all it has is a
+URL. So a ticket is part of the URL. It contains the answer's id and the owner, both readable, and
+the time of issue.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import Final
 from itsdangerous import BadData, URLSafeTimedSerializer
 
 MAX_TICKET_CHARS: Final = 2048
-"""Characters. gunicorn takes a request line of 4094 bytes."""
+"""Characters. gunicorn accepts a request line of 4094 bytes."""
 _SHAPE: Final = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
 
@@ -20,8 +20,8 @@ class Tickets:
     """Issues and reads tickets.
 
     :param secret: signs them.
-    :param age: seconds that a ticket is good.
-    :param chat: the chat's name; the tickets of another one, with the same secret, are not ours.
+    :param age: seconds that a ticket is valid.
+    :param chat: the chat's name; tickets of another chat with the same secret are invalid.
     """
 
     def __init__(self, secret: str, age: int, chat: str = "") -> None:
@@ -29,15 +29,15 @@ class Tickets:
         self._serializer = URLSafeTimedSerializer(
             secret,
             salt=f"chatapp.ticket.{chat}",
-            # 48 bytes are 64 characters of base64 with no bit to spare: with another length, some
-            # characters could be changed and the signature would still be read as the same.
+            # 48 bytes are exactly 64 characters of base64. With another length there would be
+            # unused bits, and a changed character could decode to the same signature.
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha384},
         )
 
     def issue(self, answer_id: str, owner: str) -> str:
         """A ticket for a URL, made of `[A-Za-z0-9_.-]`.
 
-        :raises ValueError: the owner's name is too long for one.
+        :raises ValueError: the owner's name is too long.
         """
         ticket = str(self._serializer.dumps([answer_id, owner]))
         if len(ticket) > MAX_TICKET_CHARS:
@@ -49,7 +49,7 @@ class Tickets:
     def read(self, ticket: str, answer_id: str) -> str | None:
         """The owner that a ticket names.
 
-        None when it is not ours, is for another answer, or its time is over.
+        None if it is not ours, for another answer, or expired.
         """
         if len(ticket) > MAX_TICKET_CHARS or not _SHAPE.fullmatch(ticket):
             return None

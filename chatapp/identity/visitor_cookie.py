@@ -1,6 +1,6 @@
-"""Who is asking: a visitor is told apart by a signed cookie, set at the first visit.
+"""Tells visitors apart by a signed cookie, set at the first visit.
 
-The cookie holds a random id and nothing else.
+The cookie contains a random id and nothing else.
 """
 
 import os
@@ -26,7 +26,7 @@ class Visitors:
         self._signer = Signer(secret, salt="chatapp.visitor", key_derivation="hmac")
 
     def new(self) -> tuple[str, str]:
-        """The id of a visitor who was never here, and the cookie for them."""
+        """The id of a new visitor, and the cookie for it."""
         visitor = secrets.token_urlsafe(16)
         return visitor, self._signer.sign(visitor).decode()
 
@@ -39,9 +39,9 @@ class Visitors:
 
 
 def kept_secret(folder: Path) -> str:
-    """The secret of this installation: made by whoever needs it first, the same for all workers.
+    """The secret of this installation, generated on first use and shared by all workers.
 
-    :raises ConfigError: when it can be neither read nor written.
+    :raises ConfigError: it can be neither read nor written.
     """
     path = folder / SECRET_FILE
     try:
@@ -64,7 +64,7 @@ def _make(path: Path) -> None:
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))
     try:
-        # A link, unlike a rename, fails when another worker was faster; its secret stands then.
+        # Unlike a rename, a link fails if another worker was faster; its secret is used then.
         os.link(draft, path)
     except FileExistsError:
         pass

@@ -1,4 +1,4 @@
-"""What one flush of the journal writes."""
+"""What one flush of the replicator writes."""
 
 import time
 from dataclasses import dataclass, field
@@ -11,32 +11,32 @@ from .segments import new_segments
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """An answer that is copied, and how far it is."""
+    """An answer being replicated, and how far it is."""
 
     answer: Answer
     record: Record | None
-    """To be claimed before anything is written; None: that is done."""
+    """To be claimed before anything is written; None: it has been."""
     cursor: int = 0
-    """The last event that is in the event log."""
+    """The last event in the event log."""
     status: str = Status.PENDING
-    """The last status that is there."""
+    """The last status in the event log."""
     confirmed_at: float = field(default_factory=time.monotonic)
-    """Monotonic seconds at which the event log was known to take it for ours."""
+    """Monotonic seconds of the last proof that the answer is still ours."""
 
     @property
     def urgent(self) -> bool:
-        """Whether others are to learn at once that it began, or has ended."""
+        """Whether other workers should learn immediately of its start or end."""
         return self.record is not None or self.answer.ended_at is not None
 
 
 class Batch:
-    """The news of many answers."""
+    """What is new in many answers."""
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
         self.states: list[State] = []
         self.cursors: dict[str, int] = {}
-        """By answer, the last event that is in here."""
+        """By answer, the last event in this batch."""
         self.statuses: dict[str, str] = {}
         self.size = 0
         """Bytes of events."""
@@ -44,7 +44,7 @@ class Batch:
     def collect(self, entry: Entry) -> None:
         """Add what is new of one answer."""
         answer = entry.answer
-        # Asked first: of an answer that is over, no event comes after what is read then.
+        # Checked first: if it has ended by now, what is read below is complete.
         over = answer.ended_at is not None
         if over and answer.provisional:
             return

@@ -1,9 +1,9 @@
-"""Who is alive, and what becomes of the answers of those who are not.
+"""Which workers are alive, and what happens to the answers of dead ones.
 
-A worker counts a number up, about twice a second. Who sees another's number stand still, for so
-many of its own counts as a lease lasts, takes that worker for dead; no two clocks are compared. A
-worker that can't reach the event log counts nothing, and so declares nobody dead. One that was
-merely slow finds that its answers are another's: the event log takes no events of an old epoch.
+Each worker increments a counter about twice a second. A worker whose counter has not moved for the
+length of a lease, measured in the observer's own counts, is presumed dead; clocks are never
+compared. A worker that can't reach the event log observes nothing, so it declares nobody dead. One
+that was only slow finds that it has lost its answers: the event log rejects events of old epochs.
 """
 
 import logging
@@ -22,11 +22,11 @@ from .pulse import BEAT, Pulse
 logger = logging.getLogger(__name__)
 
 GRACE: Final = round(MAX_PAUSE_SECONDS / BEAT)
-"""Counts after the event log was away: it was so for the others, who may pause for longer yet."""
+"""Counts of grace after an outage of the event log: other workers may still be waiting to retry."""
 
 
 class WorkerId:
-    """Names this process by a name that no other worker has, and that an operator understands."""
+    """A unique name for this process that an operator understands."""
 
     def __init__(self) -> None:
         self._pid: int | None = None
@@ -40,13 +40,13 @@ class WorkerId:
 
 
 class Leases:
-    """The heartbeat of this worker, and its eye on the others.
+    """The heartbeat of this worker, and its view of the others'.
 
-    :param me: tells this worker's id.
+    :param worker_id: returns this worker's id.
     :param seconds: how long a worker may be silent.
-    :param adopt: called with an answer that is this worker's from then on.
-    :param owners: how the owners begin whose answers it takes; others belong to another chat.
-    :param busy: seconds for which a worker whose event loop is held up still counts.
+    :param adopt: called with an answer that this worker has claimed.
+    :param owners: the prefix of the owners whose answers it claims; others belong to another chat.
+    :param busy: seconds for which a worker whose event loop is blocked still counts as alive.
     """
 
     def __init__(
@@ -64,21 +64,21 @@ class Leases:
         self._adopt = adopt
         self._owners = owners
         self._seen: dict[str, tuple[int, int]] = {}
-        """For each other worker its count, and for how many of ours it has been standing."""
+        """For each other worker, its counter and for how many of our counts it has not moved."""
         self._taking: dict[str, Record] = {}
-        """Answers that we may have taken, and have not begun with."""
+        """Answers that we may have claimed but not yet adopted."""
         self._grace = 0
-        """For how many of our counts nobody's silence means anything."""
+        """For how many more of our counts silence means nothing."""
         self._pulse = Pulse(log, worker_id, busy)
         self._background = BackgroundTask("leases", self.beat)
 
     def begin(self) -> None:
-        """Count from now on."""
+        """Start counting."""
         self._background.begin()
         self._pulse.begin()
 
     def leave(self, timeout: float) -> None:
-        """Tell that no answer is written here any more.
+        """Sign off: this worker writes no answers any more.
 
         :raises StorageUnavailable:
         """
@@ -87,7 +87,7 @@ class Leases:
         self._log.leave([self._worker_id()])
 
     def beat(self) -> float:
-        """Count once, and take over what nobody writes; seconds to the next count.
+        """Count once, and claim orphans. Returns the seconds to the next count.
 
         :raises StorageUnavailable:
         """
@@ -103,7 +103,7 @@ class Leases:
         alive = [each for each, (_, still) in self._seen.items() if still < self._patience]
         orphans = self._log.orphans([worker_id, *alive])
         unknown = {each.writer for each in orphans if each.writer not in (*self._seen, None)}
-        for writer in unknown:  # Not counting yet, or no longer: it gets as long as the others.
+        for writer in unknown:  # It has not counted yet, or no longer does: it gets a full lease.
             if writer is not None:
                 self._seen[writer] = (-1, 0)
         ours = [each for each in orphans if each.owner.startswith(self._owners)]
@@ -113,7 +113,7 @@ class Leases:
         return BEAT
 
     def _take(self) -> None:
-        """Become the writer of orphans. What fails is kept: it may be ours, so nobody offers it."""
+        """Claim orphans. A failed claim is kept, since it may have succeeded."""
         for record in tuple(self._taking.values()):
             if self._log.take(record.id, record.epoch, self._worker_id()):
                 logger.warning("answer %s of %s is taken over", record.id, record.writer)
@@ -127,7 +127,7 @@ class Leases:
             self._adopt(record)
         except StorageUnavailable:
             raise
-        except Exception:  # The others are not to wait for it.
+        except Exception:  # It must not hold up the others.
             logger.exception("answer %s could not be taken over", record.id)
 
     def _compare(self, counts: dict[str, int]) -> None:
@@ -139,7 +139,7 @@ class Leases:
         self._grace = max(self._grace - 1, 0)
 
     def _bury(self, bereaved: set[str | None]) -> None:
-        """Forget the dead, once their answers are in other hands."""
+        """Forget dead workers once their answers have been claimed."""
         dead = [
             each
             for each, (_, still) in self._seen.items()

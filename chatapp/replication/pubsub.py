@@ -1,7 +1,7 @@
-"""The push channel: what server code publishes, and every open page of its addressee receives.
+"""The push channel: server code publishes, and every open page of the addressee receives.
 
-Publications go by the event log, which numbers them for all workers. Each worker reads it once for
-all of its pages, as long as there are any, and keeps the latest for pages that reconnect.
+Publications go through the event log, which numbers them for all workers. Each worker reads it once
+for all of its pages, while there are any, and keeps the latest for pages that reconnect.
 """
 
 import logging
@@ -27,11 +27,11 @@ EVENT_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 RESERVED: Final = frozenset({"error", "open", "message"})
 """`EventSource` fires these itself."""
 MAX_READ_MESSAGES: Final = 1000
-"""Publications in one look."""
+"""Maximum publications per read."""
 
 
 class Kept(NamedTuple):
-    """A publication as it goes over the wire."""
+    """A publication in wire format."""
 
     number: int
     to: str | None
@@ -42,10 +42,10 @@ class Kept(NamedTuple):
 
 
 class PushChannel:
-    """The publications of all workers, of which the latest are kept.
+    """The publications of all workers; the latest are kept.
 
-    :param post: hands a publication to the event log.
-    :param chat: the name of the chat, whose owners are addressed together.
+    :param post: passes a publication to the event log.
+    :param chat: the chat's name, for publications to everyone.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class PushChannel:
         self._lock = threading.Lock()
         self._kept: deque[Kept] = deque(maxlen=settings.push_kept)
         self._last: int | None = None
-        """The number of the newest publication that was read; None: none was."""
+        """The number of the latest publication read; None: none yet."""
         self._background = BackgroundTask("push channel", self._poll)
         self.readers: set[Wakeable] = set()
         self.draining = False
@@ -71,8 +71,8 @@ class PushChannel:
         """Send an event to the open pages of one owner, or of everyone.
 
         :param event: its name: letters, digits, `_`, `.`, `:` and `-`.
-        :param data: anything that JSON can say.
-        :raises InvalidRequest: a bad name, or data that is too large or no JSON.
+        :param data: anything that JSON can express.
+        :raises InvalidRequest: the name is invalid, or the data too large or not JSON.
         """
         if not EVENT_NAME.fullmatch(event) or event in RESERVED:
             raise InvalidRequest(
@@ -94,39 +94,39 @@ class PushChannel:
         self._post(PendingMessage(to or self.everyone, event, encoded))
 
     def drain(self) -> None:
-        """Tell every page to come back elsewhere."""
+        """Tell all pages to reconnect elsewhere."""
         self.draining = True
         self._ring()
 
     def wake(self) -> None:
-        """Look for news: there are some."""
+        """Read now: something was published."""
         if self.readers:
             self._background.wake()
 
     def enter(self, reader: Wakeable) -> None:
-        """Ring for news from now on."""
+        """Wake this reader for new publications."""
         self.readers.add(reader)
         self._background.wake()
 
     def after(self, number: int) -> list[Kept]:
-        """What is kept and newer."""
+        """The kept publications after a number."""
         oldest_allowed = time.time() - self._settings.push_age
         with self._lock:
             while self._kept and self._kept[0].published_at < oldest_allowed:
                 self._kept.popleft()
-            # Numbers have no gaps, so what is newer is counted from the end, not looked for.
+            # Numbers have no gaps, so this is an index from the end and needs no search.
             newer = min(max((self._last or 0) - number, 0), len(self._kept))
             return [self._kept[index] for index in range(-newer, 0)]
 
     def position(self, cursor: str | None) -> int:
         """The number that a client's cursor stands for.
 
-        Without one a page begins with what comes now. A cursor that was never given, or that an
-        emptied event log has not reached again, is behind everything.
+        Without one, a page starts with the next publication. A cursor that never existed, or that
+        an emptied event log has not reached again, counts as before everything.
         """
         known = cursor and cursor.isascii() and cursor.isdecimal() and len(cursor) < 19
         number = int(cursor) if cursor and known else 0
-        # Another worker may have been quicker to read what the page has seen there.
+        # The page may have seen a publication on another worker that this one has not read yet.
         if not self.readers or number > (self._last or 0):
             try:
                 while self._read():
@@ -144,14 +144,14 @@ class PushChannel:
         return self._settings.poll_interval if self.readers else None
 
     def _read(self) -> bool:
-        """Take in what is new; whether there may be more."""
+        """Read what is new. Returns whether there may be more."""
         if self._last is None:
             self._last = max(self._log.last_published() - self._settings.push_kept, 0)
         new = self._log.published(self._last, MAX_READ_MESSAGES)
         with self._lock:
             for each in new:
                 if each.number <= self._last:
-                    continue  # Two readers at once have read it.
+                    continue  # A concurrent call has read it.
                 if each.number != self._last + 1:
                     self._kept.clear()
                 frame = sse.encode_named(each.event, each.data, str(each.number))
@@ -186,7 +186,7 @@ class PushReader:
         self._channel.readers.discard(waker)
 
     def read(self) -> bytes:
-        """The frames that are new and for this owner."""
+        """The new frames for this owner."""
         news = self._channel.after(self._number)
         if news:
             self._number = news[-1].number

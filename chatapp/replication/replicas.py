@@ -1,8 +1,7 @@
-"""Answers that other workers write, read from the event log: one reader for all of them.
+"""Answers that other workers write, read from the event log by one thread.
 
-A mirror is an `Answer` whose live log is fed from the event log instead of an upstream. Its readers
-follow it as they follow one that is written here. A worker that takes an answer over begins with
-its mirror.
+A replica is an `Answer` whose live log is fed from the event log instead of an upstream. Readers
+follow it as they follow an answer that is written here. A takeover starts from a replica.
 """
 
 import threading
@@ -21,11 +20,11 @@ from ..runtime.background import BackgroundTask
 from ..settings import Settings
 
 UNREAD_KEPT: Final = 10.0
-"""Seconds that a mirror without a reader is kept."""
+"""Seconds that a replica without readers is kept."""
 
 
 class Replicas:
-    """The mirrors of this worker."""
+    """The replicas of this worker."""
 
     def __init__(self, log: EventLog, settings: Settings) -> None:
         self._log = log
@@ -43,7 +42,7 @@ class Replicas:
         return sum(len(replica.readers) for replica in tuple(self._replicas.values()))
 
     def find(self, answer_id: str) -> Answer | None:
-        """An answer as the event log has it; None: it has none, or one that never began.
+        """An answer as the event log has it; None: unknown, or it never began.
 
         :raises StorageUnavailable:
         """
@@ -54,7 +53,7 @@ class Replicas:
                 return None
             replica = self.load(record)
             if replica is None or not replica.running:
-                return replica  # There is nothing to follow, so nothing to keep.
+                return replica  # Nothing more will come, so it need not be polled.
             with self._lock:
                 replica = self._replicas.setdefault(answer_id, replica)
                 replica.unread_since = time.monotonic()
@@ -62,10 +61,10 @@ class Replicas:
         return replica
 
     def load(self, record: Record) -> Answer | None:
-        """A mirror as far as its record says that the log goes; None when it is gone meanwhile.
+        """A replica of what its record says is written; None if it is gone by now.
 
-        What is written while this reads comes with the next look: a slow event log is otherwise
-        read for as long as the answer grows.
+        What is written while this reads comes with the next poll: otherwise a slow event log would
+        be read for as long as the answer grows.
 
         :raises StorageUnavailable:
         """
@@ -86,7 +85,7 @@ class Replicas:
         return replica
 
     def drop(self, answer_id: str) -> None:
-        """Forget a mirror; its readers come back, and find what has become of the answer."""
+        """Drop a replica; its readers reconnect, and find the answer's new state."""
         with self._lock:
             replica = self._replicas.pop(answer_id, None)
         if replica is not None:
@@ -94,12 +93,12 @@ class Replicas:
             replica.wake_readers()
 
     def drain(self) -> None:
-        """Tell every reader to come back elsewhere."""
+        """Tell all readers to reconnect elsewhere."""
         for answer_id in tuple(self._replicas):
             self.drop(answer_id)
 
     def _poll(self) -> float | None:
-        """Read what is new of all mirrors that are not over."""
+        """Read what is new in all replicas that have not ended."""
         self._drop_unread()
         running = {each.id: each for each in tuple(self._replicas.values()) if each.running}
         if running:
@@ -112,7 +111,7 @@ class Replicas:
         return self._settings.poll_interval if self._replicas else None
 
     def _touched(self, answer_id: str) -> Answer | None:
-        """A mirror that is there, and stays so until its reader comes."""
+        """An existing replica, kept until its reader arrives."""
         with self._lock:
             if replica := self._replicas.get(answer_id):
                 replica.unread_since = time.monotonic()
@@ -127,10 +126,10 @@ class Replicas:
 
 
 def absorb(answer: Answer, segments: list[Segment]) -> None:
-    """Add to an answer what another worker has written."""
+    """Append what another worker has written."""
     for segment in segments:
         for event in decode_frames(segment.wire, segment.first):
-            # A snapshot is alone in its segment, and stands for all of its events.
+            # A snapshot is alone in its segment, and replaces all events of it.
             reaches = segment.last if event.type is EventType.SNAPSHOT else event.number
             if reaches <= answer.log.last:
                 continue
@@ -150,7 +149,7 @@ def absorb(answer: Answer, segments: list[Segment]) -> None:
 
 
 def _note(answer: Answer, kind: EventType, fields: dict[str, Any]) -> None:
-    """Take over what an event says of the answer as a whole."""
+    """Set the answer's fields from an event."""
     if kind is EventType.START:
         answer.conversation_id, answer.model = fields["conversation_id"], fields["model"]
     elif kind is EventType.DONE:

@@ -1,8 +1,8 @@
-"""What this worker's answers write, on its way to the other workers.
+"""Copies what this worker's answers write to the event log, for the other workers.
 
-Nothing that is live waits for it: the journal reads the live logs by cursor, as any reader does,
-and writes all answers' news in one batch a flush. While the event log is away it tries again, and
-then writes what came meanwhile.
+Live readers never wait for it: the replicator reads the live logs by cursor, as any reader does,
+and writes what is new in all answers as one batch per flush. While the event log is down it
+retries, and then writes what has accumulated.
 """
 
 import contextlib
@@ -25,27 +25,27 @@ from .segments import record_of
 logger = logging.getLogger(__name__)
 
 MAX_BATCH_BYTES: Final = 8 << 20
-"""Bytes of one flush; what is more comes with the next."""
+"""Maximum bytes of a flush; the rest comes with the next one."""
 GATHERED_FOR: Final = 0.02
-"""Seconds in which beginnings, ends and publications are gathered for one batch. Most first bytes
-are on their way by then: the thread that writes would keep the interpreter from them."""
+"""Seconds for which starts, ends and publications are gathered into a batch. Most first bytes have
+been sent by then; the writing thread would take the interpreter from them."""
 EACH: Final = 0.001
 MAX_PAUSE_SECONDS: Final = 0.5
 """Seconds between flushes for each answer, and for all of them."""
 MAX_PENDING_MESSAGES: Final = 10_000
-"""Publications that wait while the event log is away."""
+"""Maximum publications that wait while the event log is down."""
 CONFIRMED_FOR: Final = 1.0
-"""Seconds for which an answer is surely ours after a flush; less than any lease."""
+"""Seconds after a flush for which an answer is certainly ours; less than any lease."""
 
 
 class Replicator:
     """Copies the events of this worker's answers into the event log.
 
-    :param me: tells this worker's id.
+    :param worker_id: returns this worker's id.
     :param interval: seconds between flushes while an answer runs.
-    :param stopped: called with an answer that somebody asked, elsewhere, to stop.
-    :param lost: called with an answer that is another worker's by now.
-    :param wanted: whether an answer that the event log does not know any more is to be kept.
+    :param stopped: called with an answer that was stopped through another worker.
+    :param lost: called with an answer that another worker owns now.
+    :param wanted: whether an answer that the event log has lost should be written again.
     """
 
     def __init__(
@@ -72,22 +72,22 @@ class Replicator:
         self._background = BackgroundTask("event log", self._work)
         self._flushing = threading.Lock()
         self._due_at = math.inf
-        """Monotonic seconds of the next flush of everything."""
+        """Monotonic seconds of the next full flush."""
         self._urgent_at = math.inf
-        """Monotonic seconds of the flush of what is gathered."""
+        """Monotonic seconds of the next flush of what is urgent."""
 
     @property
     def behind(self) -> int:
-        """How many answers the event log does not know to their end."""
+        """How many answers the event log does not have to their end."""
         return len(self._entries)
 
     @property
     def failing(self) -> bool:
-        """Whether the event log is away."""
+        """Whether the event log is unreachable."""
         return self._background.failures > 0
 
     def watch(self, answer: Answer, *, claimed: bool, cursor: int = 0) -> None:
-        """Copy this answer's events from now on, until its end.
+        """Replicate this answer from now on, until its end.
 
         :param claimed: whether the event log knows the answer.
         :param cursor: the last event that the event log has.
@@ -98,7 +98,7 @@ class Replicator:
         self._background.wake()
 
     def claim(self, answer: Answer) -> None:
-        """Have every worker know a watched answer now; while the event log is away, later."""
+        """Make a watched answer visible to all workers now; if the event log is down, later."""
         entry = self._entries.get(answer.id)
         if entry is not None and entry.record is not None:
             with contextlib.suppress(StorageUnavailable):
@@ -106,34 +106,34 @@ class Replicator:
                 entry.record = None
 
     def forget(self, answer: Answer) -> None:
-        """Remove an answer from the event log, and copy no more of it."""
+        """Remove an answer from the event log, and stop replicating it."""
         with self._lock:
             self._entries.pop(answer.id, None)
             self._forgotten.append(answer.id)
         self._background.wake()
 
     def drop(self, answer: Answer) -> None:
-        """Copy no more of an answer; what is in the event log stays."""
+        """Stop replicating an answer; what is in the event log stays."""
         with self._lock:
             self._entries.pop(answer.id, None)
 
     def post(self, post: PendingMessage) -> None:
-        """Publish with the next flush, which is at once."""
+        """Publish with an immediate flush."""
         with self._lock:
             if len(self._posts) >= MAX_PENDING_MESSAGES:
-                logger.warning("a publication is dropped: too many wait for the event log")
+                logger.warning("a publication was dropped: too many are waiting for the event log")
                 del self._posts[0]
             self._posts.append(post)
         self._background.wake()
 
     def wake(self) -> None:
-        """Flush soon: an answer has ended."""
+        """Flush soon, since an answer has ended."""
         self._background.wake()
 
     def confirm(self, answer: Answer) -> None:
-        """Make sure that an answer is still ours: a worker that slept may have lost it.
+        """Check that an answer is still ours: a worker that was asleep may have lost it.
 
-        What it finds is reported by `lost`. While the event log is away, nobody takes anything.
+        Calls `lost` if it is not. While the event log is down, no worker takes anything.
         """
         entry = self._entries.get(answer.id)
         if entry is None or self.failing:
@@ -147,7 +147,7 @@ class Replicator:
                 self._lost(answer)
 
     def close(self, timeout: float) -> None:
-        """Write what is there yet, at most for `timeout` seconds, and flush no more."""
+        """Write what is left, for at most `timeout` seconds, and stop flushing."""
         deadline = time.monotonic() + timeout
         self._background.end(timeout)
         with contextlib.suppress(StorageUnavailable):
@@ -160,14 +160,14 @@ class Replicator:
         :returns: seconds to the next flush; None: nothing is being written.
         :raises StorageUnavailable: nothing is lost; try again.
         """
-        # With many answers a batch costs more than it is worth to be quick.
+        # With many answers, a batch costs more than its quickness is worth.
         slower = min(len(self._entries) * EACH, MAX_PAUSE_SECONDS)
         pause = max(self._interval, slower)
         self._due_at = time.monotonic() + pause
         return self._flush(urgent=False)
 
     def _work(self) -> float | None:
-        """Flush everything when it is time, and between what somebody waits for."""
+        """Flush everything when it is due, and what is urgent in between."""
         now = time.monotonic()
         if self._due_at == math.inf:
             self._due_at = now + self._interval
@@ -195,7 +195,7 @@ class Replicator:
                         del self._forgotten[: len(forgotten)]
                 more = self._write(entries, heard)
         finally:
-            # Outside of the lock: who hears it may end the answer, and for that wants to flush.
+            # Outside the lock: a callback may end the answer, which needs a flush.
             for tell, answer in heard:
                 tell(answer)
         if more:
@@ -214,14 +214,14 @@ class Replicator:
         for entry in entries:
             if entry.record is not None:
                 known = self._log.claim(entry.record)
-                if known.id != entry.answer.id:  # Its key stands for a newer answer by now.
+                if known.id != entry.answer.id:  # Its key stands for a newer answer now.
                     self._log.claim(replace(entry.record, key=None))
                 entry.record = None
 
     def _write(
         self, entries: list[Entry], heard: list[tuple[Callable[[Answer], None], Answer]]
     ) -> bool:
-        """Write a batch; whether there is more than went into it."""
+        """Write a batch. Returns whether more was left than fits into it."""
         if not self._entries and not self._posts:
             return False
         batch = Batch()
@@ -258,7 +258,7 @@ class Replicator:
         written: Written,
         heard: list[tuple[Callable[[Answer], None], Answer]],
     ) -> None:
-        """Note what the event log has now, and what it says."""
+        """Record what the event log has now, and act on its reply."""
         for entry in entries:
             answer = entry.answer
             if answer.id in written.lost:
@@ -274,15 +274,17 @@ class Replicator:
                 heard.append((self._stopped, stopped.answer))
 
     def _is_lost(self, entry: Entry) -> bool:
-        """Why the event log does not take an answer from us: was it set back, or are we done?"""
+        """Whether a rejected answer is another worker's now, rather than to be written again."""
         answer = entry.answer
         known = self._log.find(answer.id)
         if known is not None and known.epoch == answer.epoch and known.status in RUNNING:
-            # The storage came back without its latest events.
+            # The storage came back without the latest events.
             entry.cursor, entry.status = known.last_event, known.status
             return False
         if known is None and self._wanted(answer):
-            logger.warning("answer %s was gone from the event log; it is written anew", answer.id)
+            logger.warning(
+                "answer %s was missing from the event log; it is written again", answer.id
+            )
             entry.cursor, entry.status = 0, Status.PENDING
             entry.record = record_of(answer, self._worker_id())
             return False

@@ -9,7 +9,7 @@ from ..answers.sse import encode
 from ..eventlog import Record, Segment
 
 MAX_SEGMENT_BYTES: Final = 1 << 20
-"""Bytes of one segment."""
+"""Maximum bytes of a segment."""
 
 
 def new_segments(answer: Answer, cursor: int) -> list[Segment]:
@@ -23,8 +23,8 @@ def new_segments(answer: Answer, cursor: int) -> list[Segment]:
             return [Segment(answer.id, epoch, cursor + 1, last, wire)]
         return _cut(answer, cursor, last)
     except LookupError:
-        # So much was written while the event log was away that the oldest events went. Who reads
-        # elsewhere is told so, and gets the text.
+        # While the event log was down, the live log dropped its oldest events. Readers on other
+        # workers get a snapshot instead.
         transcript = log.transcript()
         number, fields = transcript.number, answer.snapshot_fields(transcript)
         if log.ends_at(number):
@@ -34,7 +34,7 @@ def new_segments(answer: Answer, cursor: int) -> list[Segment]:
 
 
 def _cut(answer: Answer, cursor: int, last: int) -> list[Segment]:
-    """Segments that are neither too long nor cut an event."""
+    """Segments of whole events, none too long."""
     segments: list[Segment] = []
     frames: list[bytes] = []
     first, size = cursor + 1, 0
@@ -48,7 +48,7 @@ def _cut(answer: Answer, cursor: int, last: int) -> list[Segment]:
 
 
 def record_of(answer: Answer, writer: str) -> Record:
-    """What the other workers are to know of an answer that this one writes."""
+    """The record of an answer that this worker writes."""
     return Record(
         id=answer.id,
         owner=answer.owner,

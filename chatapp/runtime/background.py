@@ -1,4 +1,4 @@
-"""Work that goes on beside the requests, each kind of it in one thread of this worker."""
+"""Background work, each kind in one thread per worker."""
 
 import logging
 import os
@@ -13,20 +13,20 @@ from .wakers import ThreadWaker
 logger = logging.getLogger(__name__)
 
 IDLE: Final = 3600.0
-"""Seconds after which work that waits to be woken is called nevertheless."""
+"""Seconds after which work that waits to be woken is called anyway."""
 MIN_PAUSE_SECONDS: Final = 0.25
 MAX_PAUSE_SECONDS: Final = 2.0
-"""Seconds between attempts while something that the work needs is away."""
+"""Seconds between attempts while something that the work needs is down."""
 
 
 class BackgroundTask:
     """Calls `work` again and again, one call after the other.
 
-    The thread begins with the first `wake` in a process; a thread does not survive a fork. What
-    `work` raises is logged and tried again, with growing pauses; `StorageUnavailable` is expected
-    to pass and logged once.
+    The thread starts with the first `wake` in a process, since threads do not survive a fork. If
+    `work` raises, that is logged, and it is tried again after growing pauses. `StorageUnavailable`
+    is expected to pass and logged only once.
 
-    :param name: the thread's, and that of the log lines.
+    :param name: of the thread, and in log lines.
     :param work: returns the seconds to its next call; None: not before the next `wake`.
     """
 
@@ -39,10 +39,10 @@ class BackgroundTask:
         self._thread: threading.Thread | None = None
         self._ending = False
         self.failures = 0
-        """Calls in a row that have failed."""
+        """Consecutive failed calls."""
 
     def begin(self) -> None:
-        """Have `work` called from now on, where it is not yet."""
+        """Start calling `work`, unless started."""
         if self._pid != os.getpid():
             self._start()
 
@@ -52,7 +52,7 @@ class BackgroundTask:
         self._waker.wake()
 
     def end(self, timeout: float) -> None:
-        """Call no more; wait for a call that goes on, at most `timeout` seconds."""
+        """Stop; wait for a running call, at most `timeout` seconds."""
         self._ending = True
         self._waker.wake()
         thread = self._thread
@@ -93,7 +93,7 @@ class BackgroundTask:
             logger.warning("%s: %s It is tried again until it works.", self._name, error)
         self.failures += 1
         pause = min(MIN_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 10), MAX_PAUSE_SECONDS)
-        # A wake-up must not make the pause shorter: there is nothing to be had sooner.
+        # A wake-up must not shorten the pause: it would not help.
         until = time.monotonic() + pause
         while not self._ending and (left := until - time.monotonic()) > 0:
             self._waker.wait(left)

@@ -1,4 +1,4 @@
-"""Which kind of threads this process has."""
+"""Whether this process has greenlets or real threads."""
 
 from gevent import monkey
 

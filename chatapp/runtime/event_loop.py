@@ -1,11 +1,11 @@
-"""Waits that end in gevent's hub: waking readers, and the time-outs of all waits of a worker.
+"""Waits that end in gevent's event loop: waking readers, and all timeouts of a worker's waits.
 
-A chunk's way from one socket to the other costs about as much as the switches and timers around it.
-So a callback of the hub reads many of them (`WriteBatch`) and then writes them to the readers that
-wait for nothing else (`HubWaker.notify_data`), and all waits of a worker share one timer.
+Moving a chunk from one socket to another costs about as much as the switches and timers around it.
+So one callback reads many chunks (`WriteBatch`) and then writes them to the readers that wait for
+nothing else (`HubWaker.notify_data`), and all waits of a worker share one timer.
 `docs/benchmarks.md` has figures.
 
-A callback must neither wait nor raise. Everything here is for one thread: gevent's.
+A callback must neither wait nor raise. Everything here belongs to one thread: gevent's.
 """
 
 import time
@@ -15,29 +15,29 @@ from typing import Any, Final, Protocol
 import gevent
 
 SWEEP: Final = 0.25
-"""Seconds between looks for waits that are over; a wait may last that much longer."""
+"""Seconds between sweeps; a wait may last that much longer."""
 
 
 class TimedWait(Protocol):
-    """What waits until a time, again and again."""
+    """Something that waits with a deadline, repeatedly."""
 
     deadline: float
     """Monotonic seconds."""
     listed: bool
-    """Whether the sweeper knows of it."""
+    """Whether the sweeper has it in its list."""
 
     @property
     def asleep(self) -> bool:
-        """Whether it waits at the moment."""
+        """Whether it is waiting."""
 
     def time_out(self) -> None:
-        """The time has come."""
+        """The deadline has passed."""
 
 
 class Sweeper:
     """One timer for all waits of this worker: a timer for each would cost more than the wait.
 
-    Whoever begins to wait is listed once, and dropped when a sweep finds it awake after its time.
+    A sleeper is listed once, and dropped when a sweep finds it awake after its deadline.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Sweeper:
         self._greenlet: Any = None
 
     def add(self, sleeper: TimedWait) -> None:
-        """List a sleeper that is not."""
+        """Add a sleeper that is not in the list."""
         sleeper.listed = True
         self._listed.add(sleeper)
         if self._greenlet is None or self._greenlet.dead:
@@ -69,16 +69,16 @@ sweeper: Final = Sweeper()
 
 
 class WriteBatch:
-    """Upstreams that are read in a row: what they bring is written when all of them are read.
+    """Upstreams that are read together: their data is written after all of them have been read.
 
-    A read and a write are long ways through the kernel, and ours between them is not short. Many of
-    one kind and then many of the other find their code in the processor's caches; by turns, each
-    pushes the other's out, and an event costs a sixth more.
+    Reads and writes are long paths through the kernel, with a path of ours in between. Many reads
+    followed by many writes find their code in the processor's caches; taking turns evicts it, and
+    an event costs a sixth more.
     """
 
     def __init__(self) -> None:
         self.wakers: list[HubWaker] | None = None
-        """The wakers whose data is held; None: nothing is being read."""
+        """The wakers whose data is held; None: no batch is open."""
 
     def __enter__(self) -> None:
         self.wakers = []
@@ -111,14 +111,14 @@ class HubWaker:
         return self._sleeper is not None
 
     def notify_data(self) -> None:
-        """There is something to read. A sleeper that lets it be written sleeps on."""
+        """There is new data. A sleeper that lets it be written sleeps on."""
         if write_batch.wakers is None:
             self.write_or_wake()
         else:
             write_batch.wakers.append(self)
 
     def write_or_wake(self) -> None:
-        """Have the data written now, or wake the sleeper for it."""
+        """Write the data now, or wake the sleeper for it."""
         if self._woken:
             return
         if self._write_pending is not None:
@@ -126,13 +126,13 @@ class HubWaker:
                 if self._write_pending():
                     return
             except Exception:
-                # The sleeper meets the same where it can raise: not in the hub, which would give
-                # the fault of one reader to the answer, and so to all of its readers.
+                # The sleeper will get the same error where it can raise it. Raised here, one
+                # reader's fault would end the answer for all of its readers.
                 self._write_pending = None
         self.wake()
 
     def wake(self) -> None:
-        """From any greenlet, or the hub; in the hub, the sleeper runs before this returns."""
+        """From any greenlet or the event loop; there, the sleeper runs before this returns."""
         if not self._woken:
             self._woken = True
             self.time_out()
@@ -149,10 +149,10 @@ class HubWaker:
             self._hub.loop.run_callback(self._resume)
 
     def wait(self, timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
-        """Sleep until woken, about `timeout` seconds at most; whether it was woken.
+        """Sleep until woken, about `timeout` seconds at most. Returns whether it was woken.
 
-        :param write_pending: called meanwhile for `notify_data`; whether the sleeper need not wake
-            for it. It may neither wait nor switch to another greenlet.
+        :param write_pending: called for `notify_data` instead of waking; returns whether the
+            sleeper can sleep on. It may neither wait nor switch to another greenlet.
         """
         if not self._woken:
             self.deadline = time.monotonic() + timeout
@@ -167,7 +167,7 @@ class HubWaker:
         return woken
 
     def _resume(self) -> None:
-        # Whoever slept when this was scheduled may have been killed meanwhile.
+        # The sleeper may have been killed since this was scheduled.
         self._scheduled = False
         if self._sleeper is not None:
             self._sleeper.switch()

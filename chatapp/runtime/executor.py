@@ -1,4 +1,4 @@
-"""Where blocking work is done: in a few native threads under gevent, else where it is called."""
+"""Runs blocking work: in a few native threads under gevent, else in the calling thread."""
 
 import threading
 from collections.abc import Callable
@@ -13,18 +13,18 @@ from .native import enter_native_thread
 T = TypeVar("T")
 
 WAIT_SECONDS: Final = 5.0
-"""Un-patched, how long a thread waits for its turn."""
+"""Seconds that a real thread waits for its turn."""
 
 
 class Executor(Protocol):
-    """Does at most so many things at once; who comes then waits."""
+    """Runs a limited number of calls concurrently; further callers wait."""
 
     def call(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises."""
 
 
 def executor(width: int) -> Executor:
-    """A lane for `width` things at once."""
+    """An executor for `width` concurrent calls."""
     return (
         NativeThreadExecutor(width)
         if monkey.is_module_patched("threading")
@@ -33,21 +33,21 @@ def executor(width: int) -> Executor:
 
 
 class NativeThreadExecutor:
-    """Native threads of their own, which last as long as the process.
+    """Dedicated native threads, which last as long as the process.
 
-    gevent's shared ones also look names up: a busy database would keep those waiting. What they do
-    must log nothing and share no lock with greenlets (`native`).
+    gevent's shared threads also resolve names, and a busy database would delay that. What runs here
+    must neither log nor share a lock with greenlets (`native`).
     """
 
     def __init__(self, width: int) -> None:
         self._threads = ThreadPool(width)
 
     def call(self, work: Callable[[], T]) -> T:
-        """The greenlet that calls waits; when it is killed meanwhile, the work goes on."""
+        """The calling greenlet waits; if it is killed, the work continues."""
 
         def outcome() -> tuple[Any, BaseException | None]:
             enter_native_thread()
-            # gevent would print what leaves a thread as an exception.
+            # gevent would print an exception that leaves a thread.
             try:
                 return work(), None
             except BaseException as error:
@@ -61,7 +61,7 @@ class NativeThreadExecutor:
 
 
 class BoundedInlineExecutor:
-    """The calling threads themselves, so many at once."""
+    """Runs work in the calling threads, a limited number at a time."""
 
     def __init__(self, width: int) -> None:
         self._free = threading.BoundedSemaphore(width)

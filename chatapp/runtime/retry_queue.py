@@ -1,4 +1,4 @@
-"""Writes that must happen, if not at once then as soon as the storage is back."""
+"""Writes that must happen: immediately, or else as soon as the storage is back."""
 
 import logging
 import threading
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 class RetryQueue:
-    """Keeps writes in their order, and does them one after the other."""
+    """Does writes one after the other, in order."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,11 +23,11 @@ class RetryQueue:
         self._empty.set()
 
     def __len__(self) -> int:
-        """How many wait."""
+        """How many writes are waiting."""
         return len(self._waiting)
 
     def do(self, write: Callable[[], Any]) -> bool:
-        """Do it now; where the storage is away, later. Whether it is done.
+        """Write now, or later if the storage is down. Returns whether it is done.
 
         :param write: may be called again when its outcome is unknown.
         """
@@ -43,14 +43,14 @@ class RetryQueue:
         return False
 
     def later(self, write: Callable[[], Any]) -> None:
-        """Do it in the background."""
+        """Write in the background."""
         with self._lock:
             self._waiting.append(write)
             self._empty.clear()
         self._background.wake()
 
     def join(self, timeout: float) -> bool:
-        """Wait until nothing waits, at most `timeout` seconds; whether nothing does."""
+        """Wait until the queue is empty, at most `timeout` seconds. Returns whether it is."""
         return self._empty.wait(timeout)
 
     def _deliver(self) -> float | None:
@@ -59,8 +59,8 @@ class RetryQueue:
                 self._waiting[0]()
             except StorageUnavailable:
                 raise
-            except Exception:  # It would fail again, and those behind it would wait for ever.
-                logger.exception("a write that waited for the storage failed, and is dropped")
+            except Exception:  # It would fail again, and block the writes behind it.
+                logger.exception("a write that waited for the storage failed and was dropped")
             self._drop_first()
         return None
 

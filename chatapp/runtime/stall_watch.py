@@ -1,9 +1,9 @@
-"""Foreign code on a worker's one thread: what holds all streams up is named, what hangs is ended.
+"""Watches the application's code on a worker's one thread, and names what blocks it.
 
-Under gevent a function that computes for long, or waits by a library that gevent has not made
-cooperative, stops every stream of its worker. `StallWatch` measures for how long a function keeps
-the thread at a stretch, without the time in which other greenlets run: `greenlet` tells of each
-switch, as long as a watched function is under way. With real threads nothing is measured.
+Under gevent, a function that computes for long, or waits in a library that is not cooperative,
+stops all streams of its worker. `StallWatch` measures how long a function keeps the thread at a
+stretch, without the time in which other greenlets run: `greenlet` reports each switch while a
+watched function is running. With real threads nothing is measured.
 """
 
 import functools
@@ -22,12 +22,12 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 QUIET_SECONDS: Final = 60.0
-"""How long the log is silent about a function that it has named."""
+"""Seconds between two warnings about the same function."""
 MAX_NAMED_FUNCTIONS: Final = 1000
 
 
 class StallWatch:
-    """Calls the functions of the application, and warns of those that hold up the worker.
+    """Calls the application's functions, and warns of those that block the worker.
 
     :param limit: seconds that a function may keep the thread.
     :param active: whether to measure at all.
@@ -60,8 +60,8 @@ class StallWatch:
             self._quiet_until.clear()
         self._quiet_until[name] = now + QUIET_SECONDS
         logger.warning(
-            "%s held up all streams of this worker for %.2f s. Let it wait by what gevent makes "
-            "cooperative, or have a real thread do the work: "
+            "%s held up all streams of this worker for %.2f s. Use a library that gevent makes "
+            "cooperative, or do the work in a real thread: "
             "gevent.get_hub().threadpool.apply(function)",
             name,
             seconds,
@@ -69,7 +69,7 @@ class StallWatch:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Where a function is found: `module:qualified.name`."""
+    """A function's place: `module:qualified.name`."""
     while isinstance(function, functools.partial):
         function = function.func
     kind = function if hasattr(function, "__qualname__") else type(function)
@@ -77,14 +77,14 @@ def name_of(function: Callable[..., Any]) -> str:
 
 
 def killer() -> Callable[[], None] | None:
-    """What ends the caller's greenlet from outside; None where threads are real and can't be."""
+    """A function that kills the caller's greenlet; None: real threads can't be killed."""
     if not cooperative():
         return None
     return functools.partial(gevent.kill, gevent.getcurrent())
 
 
 class _Stretch:
-    """The time for which a greenlet keeps the thread."""
+    """Measures how long a greenlet keeps the thread."""
 
     __slots__ = ("longest", "since")
 
@@ -100,7 +100,7 @@ class _Stretch:
 
 
 class _Switches:
-    """Follows the switches of this thread's greenlets, as long as one of them is watched."""
+    """Follows the switches of this thread's greenlets while one of them is watched."""
 
     def __init__(self) -> None:
         self._stretches: dict[Any, _Stretch] = {}
@@ -118,7 +118,7 @@ class _Switches:
 
     def forget(self, current: Any) -> None:
         del self._stretches[current]
-        # Somebody else's tracer, set meanwhile, stays: it calls ours, or has replaced it.
+        # A tracer that was set since then stays: it calls ours, or has replaced it.
         if not self._stretches and greenlet.gettrace() is self._tracer:
             greenlet.settrace(self._before)
 

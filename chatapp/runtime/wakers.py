@@ -6,28 +6,28 @@ from typing import Protocol
 
 
 class Wakeable(Protocol):
-    """Somebody who sleeps until there is something to do."""
+    """Something that sleeps until there is work."""
 
     def wake(self) -> None:
-        """Something has changed: end the sleep."""
+        """End the sleep: something has changed."""
 
     def notify_data(self) -> None:
-        """The log has grown, and nothing else has changed; less work than `wake` for some."""
+        """The log has grown, and nothing else has changed; cheaper than `wake` for some."""
 
 
 class Waker(Wakeable, Protocol):
-    """What a reader sleeps on: a `ThreadWaker`, or what does the same cheaper."""
+    """What a reader sleeps on: a `ThreadWaker`, or something cheaper."""
 
     def wait(self, timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
         """As `ThreadWaker.wait`.
 
         :param write_pending: may be called for `notify_data` instead of ending the sleep, by
-            whoever has the data; whether the sleeper can sleep on.
+            whoever brings the data; returns whether the sleeper can sleep on.
         """
 
 
 class ThreadWaker:
-    """Wakes one sleeper. Woken while nobody sleeps, it lets the next sleep end immediately."""
+    """Wakes one sleeper. If none sleeps, the next sleep ends immediately."""
 
     __slots__ = ("_lock",)
 
@@ -46,5 +46,5 @@ class ThreadWaker:
     notify_data = wake
 
     def wait(self, timeout: float, write_pending: object = None) -> bool:  # noqa: ARG002 - `Waker`'s
-        """Sleep until woken, at most `timeout` seconds; whether it was woken."""
+        """Sleep until woken, at most `timeout` seconds. Returns whether it was woken."""
         return self._lock.acquire(timeout=max(timeout, 0.0))

@@ -1,4 +1,4 @@
-"""What one chat consists of. Made by the extension, handed to the views; nothing is global."""
+"""The components of one chat. Built by `wiring`, passed to the views; nothing is global."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .setup_check import SetupCheck
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Components:
-    """The parts of one chat in one application."""
+    """The components of one chat in one application."""
 
     settings: Settings
     store: Store

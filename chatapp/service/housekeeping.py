@@ -1,4 +1,4 @@
-"""What a worker looks after beside its answers: what is too old, and answers that nobody writes."""
+"""Removes what is too old, and ends answers that no worker writes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,13 +16,13 @@ from .recorder import stored_fields
 
 MIN_TIDY_SECONDS: Final = 0.25
 MAX_TIDY_SECONDS: Final = 60.0
-"""Seconds between looks at what is too old."""
+"""Bounds of the seconds between two rounds."""
 
 
 class Housekeeping:
-    """One thread a worker.
+    """One thread per worker.
 
-    :param owners: how the owners of this chat begin.
+    :param owners: the prefix of this chat's owners.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Housekeeping:
         self._background = BackgroundTask("housekeeping", self._tidy)
 
     def begin(self) -> None:
-        """Costs nothing where it has begun."""
+        """Start, unless it has started."""
         self._background.begin()
 
     def _tidy(self) -> float:
@@ -57,9 +57,9 @@ class Housekeeping:
         return min(max(settings.answer_age / 4, MIN_TIDY_SECONDS), MAX_TIDY_SECONDS)
 
     def _end_forgotten(self) -> None:
-        """End answers that a conversation waits for, and of which no event log knows.
+        """End answers that a conversation waits for but no event log knows.
 
-        Their worker died before it could tell anybody, or an event log in memory died with it.
+        Their worker died before it could write anything, or its in-memory event log died with it.
         """
         before = datetime.now(UTC) - timedelta(seconds=2 * MAX_TIDY_SECONDS)
         for message in self._store.unfinished(before, self._owners):

@@ -1,10 +1,10 @@
-"""How much an owner, and all together, may ask: questions in a time, answers at once, tokens a day.
+"""Limits per owner and for all owners: question rate, concurrent answers, tokens per day.
 
-Conversations that are made without a question cost no token, but room: as many may be made as
-questions may be asked, and they are counted apart. Both are counted by the `limits` library, which
-also drives Flask-Limiter; that itself hooks into the request handling of the whole application,
-which is not ours to change. A window is fixed: it begins with an owner's first question and ends
-all at once, so `Retry-After` is exact. When the storage fails, nobody is refused on its account.
+Conversations created without a question cost no tokens, but storage: they have the same rate limit
+as questions, counted separately. The `limits` library counts both; it also drives Flask-Limiter,
+which we don't use because it hooks into every request of the application. Windows are fixed: one
+starts with an owner's first question and ends as a whole, so `Retry-After` is exact. If the storage
+fails, nobody is refused.
 """
 
 import hashlib
@@ -35,21 +35,21 @@ else:
 logger = logging.getLogger(__name__)
 
 STORAGE_SECONDS: Final = 1.0
-"""How long the storage may take."""
+"""Seconds that the storage may take."""
 STORAGE_PAUSE: Final = 10.0
-"""Seconds for which it is not asked after it has failed."""
+"""Seconds without using the storage after it has failed."""
 MAX_KEYS: Final = 20_000
-"""Owners that are counted in memory, where each sweep looks at all of them."""
+"""Maximum owners counted in memory, where each sweep looks at all of them."""
 
 
 class Counted(NamedTuple):
-    """A thing that there may be so many of in a time."""
+    """Something that is rate-limited, and the sentences of its refusals."""
 
     key: str
     you: str
-    """What its owner is told who wants more."""
+    """For an owner over their own limit."""
     all: str
-    """What everybody is told when all together have wanted as much as is allowed."""
+    """For everybody, when all owners together are over the limit."""
 
 
 QUESTIONS: Final = Counted(
@@ -69,7 +69,7 @@ class Limits:
 
     :param running: how many answers of an owner are being written.
     :param tokens_since: how many tokens an owner has used since a moment.
-    :param scope: keeps the counts apart of several chats with the same storage.
+    :param scope: separates the counts of several chats that share a storage.
     :raises ConfigError: an option has a wrong value, or needs what is not installed.
     """
 
@@ -92,9 +92,9 @@ class Limits:
     def check(self, owner: str, rate_limit_key: str | None = None) -> None:
         """Admit one more answer of `owner`, or raise.
 
-        :param counted_as: whose questions are counted, where it is not the owner: a visitor who was
-            never here gets a new owner with each request, and is better known by the address.
-        :raises TooManyRunning: call it before the answer is counted by `running`.
+        :param rate_limit_key: counts under this instead of the owner: a client without a cookie is
+            a new owner on each request, and is better identified by its address.
+        :raises TooManyRunning: `running` must not count this answer yet.
         :raises QuotaUsed:
         :raises RateLimited:
         """
@@ -105,9 +105,9 @@ class Limits:
             self._rates.hit(rate_limit_key or owner, QUESTIONS)
 
     def check_conversation(self, owner: str, rate_limit_key: str | None = None) -> None:
-        """Admit one more conversation that is made without a question, or raise.
+        """Admit one more conversation without a question, or raise.
 
-        :param counted_as: as for `check`.
+        :param rate_limit_key: as for `check`.
         :raises RateLimited:
         """
         if self._rates:
@@ -137,7 +137,7 @@ class Limits:
 
 
 class Rates:
-    """Counts what each owner, and all, have asked and made."""
+    """Counts per owner and for all owners."""
 
     def __init__(self, settings: Settings, scope: str) -> None:
         if not available:
@@ -153,13 +153,13 @@ class Rates:
         self._trusted_from = 0.0
 
     def hit(self, owner: str, thing: Counted) -> None:
-        """Count one more. One that its owner may not have does not count for all.
+        """Count one more. One over its owner's limit does not count towards the limit of all.
 
         :raises RateLimited:
         """
         if time.monotonic() < self._trusted_from:
             return
-        # Owners are names of people; a shared storage does not need to know them.
+        # Owners may be people's names, which a shared storage need not know.
         name = hashlib.sha256(owner.encode("utf-8", "replace")).hexdigest()[:32]
         try:
             self._forget_some()
@@ -190,7 +190,7 @@ class Rates:
         with self._lock:
             now = time.monotonic()
             if now < self._trusted_from:
-                return  # Another request has told it.
+                return  # Another request has logged it.
             self._trusted_from = now + STORAGE_PAUSE
         logger.error(
             "rate limits: the storage is failing, so nobody is limited for %g s: %r",
@@ -239,7 +239,7 @@ def _spoken(seconds: float) -> str:
 
 
 def running_of(answers: AnswerRegistry, store: Store, owner: str) -> int:
-    """How many answers of an owner are being written, without the one in hand."""
+    """How many answers of an owner are running, without the one being started."""
     begun = (answer for answer in answers.written if answer.log.last)
     here = sum(answer.owner == owner for answer in begun)
     try:

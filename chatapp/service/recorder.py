@@ -1,4 +1,4 @@
-"""Keeps what ended answers have become: the message, the ledger, what the owner's pages show."""
+"""Records ended answers: in the message, the ledger and a push event to the owner's pages."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from .starter import about
 
 
 class Recorder:
-    """Told by `AnswerRegistry` of each end."""
+    """`AnswerRegistry` calls it at the end of each answer."""
 
     def __init__(self, store: Store, retry_queue: RetryQueue, ledger_writer: LedgerWriter) -> None:
         self._store = store
@@ -24,7 +24,7 @@ class Recorder:
         self._ledger_writer = ledger_writer
 
     def connect(self, replicator: Replicator, pubsub: PushChannel, generator: Generator) -> None:
-        """Give what is made from the registry, and so after this; before any answer begins."""
+        """Set what is built from the registry, and so after this; before any answer starts."""
         self._replicator = replicator
         self._pubsub = pubsub
         self._generator = generator
@@ -34,9 +34,9 @@ class Recorder:
         self._generator.ended(answer)
 
     def save(self, answer: Answer) -> None:
-        """Keep what an answer has become; called before its last event is written.
+        """Record an answer that has ended; called before its last event is written.
 
-        :raises Moved: it is another worker's.
+        :raises Moved: another worker owns it now.
         """
         self._replicator.confirm(answer)
         if answer.moved:
@@ -56,7 +56,7 @@ class Recorder:
             self._pubsub.publish("conversation", renamed, to=answer.owner)
 
     def is_wanted(self, answer: Answer) -> bool:
-        """Whether an answer that the event log has forgotten is to be written there anew."""
+        """Whether an answer that the event log has lost should be written there again."""
         if answer.conversation_id is None:
             return True
         try:
@@ -69,7 +69,7 @@ class Recorder:
 
 
 def stored_fields(answer: Answer, last_event: int) -> dict[str, Any]:
-    """What a conversation keeps of an answer that has ended."""
+    """The fields of the stored message of an answer that has ended."""
     return {
         "model": answer.model,
         "content": Content(answer.log.text()),

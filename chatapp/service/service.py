@@ -1,6 +1,6 @@
-"""What this worker does with answers: begin one, find one wherever it is written, end, take over.
+"""What one worker does with answers: start one, find one wherever it is written, end it, drain.
 
-Between the routes, which know HTTP, and the parts, which know nothing of each other.
+It stands between the routes, which know HTTP, and the components, which don't know each other.
 """
 
 import contextlib
@@ -30,12 +30,12 @@ from .starter import ChatRequest, Starter
 logger = logging.getLogger(__name__)
 
 LOOK_AGAIN: Final = (0.1, 0.2, 0.4)
-"""Seconds between looks for an answer that is not known: it may just have begun elsewhere."""
+"""Seconds between look-ups of an unknown answer, which may just have started elsewhere."""
 
 
 @dataclass(kw_only=True, eq=False)
 class Service:
-    """The answers of one chat, seen from one worker."""
+    """The answers of one chat, as seen from one worker."""
 
     settings: Settings
     store: Store
@@ -53,31 +53,31 @@ class Service:
     housekeeping: Housekeeping
 
     def begin(self) -> None:
-        """Be one of the workers from now on. Costs nothing where it is already."""
+        """Join the workers. Does nothing if this one has joined."""
         self.leases.begin()
         self.housekeeping.begin()
 
     def find(self, owner: str, answer_id: str) -> Answer | None:
-        """An answer of this owner whose log is kept, written here or elsewhere.
+        """An answer of this owner whose log is kept, on whichever worker it is written.
 
         :raises StorageUnavailable:
         """
-        if len(answer_id) != ID_LENGTH:  # It names no answer, so there is nothing to wait for.
+        if len(answer_id) != ID_LENGTH:  # It can be no answer's id, so don't wait.
             return None
         self.begin()
         answer = self._known(owner, answer_id)
         for pause in LOOK_AGAIN:
             if answer or self._is_over(owner, answer_id):
                 break
-            # Somebody else's takes as long as none, lest the time tells that there is one.
+            # Another owner's answer takes as long as none, so timing reveals nothing.
             time.sleep(pause)
             answer = self._known(owner, answer_id)
         return answer
 
     def catch_up(self, answer: Answer, cursor: int) -> None:
-        """Wait until another worker's answer is here as far as its reader has got elsewhere.
+        """Wait until a replica has reached the cursor that its reader got from another worker.
 
-        Not longer than the event log may be behind: a cursor can be one that never was.
+        Waits no longer than the event log may lag: the cursor may be invented.
         """
         settings = self.settings
         behind = max(settings.flush_interval, MAX_PAUSE_SECONDS) + settings.poll_interval
@@ -88,7 +88,7 @@ class Service:
             time.sleep(settings.poll_interval / 4)
 
     def _is_over(self, owner: str, answer_id: str) -> bool:
-        """Whether an answer's message is kept, and all of it: no event log has to tell more."""
+        """Whether the answer's message is stored with its end, so that no event log is needed."""
         try:
             return self.store.answer(owner, answer_id).status not in RUNNING
         except NotFound:
@@ -99,28 +99,28 @@ class Service:
         return answer if answer and answer.owner == owner else None
 
     def is_elsewhere(self, answer: Answer) -> bool:
-        """Whether another worker writes it."""
+        """Whether another worker writes the answer."""
         return self.answers.find(answer.id) is not answer
 
     def stop(self, answer: Answer) -> None:
-        """End an answer, whoever writes it; one that is over stays as it is."""
+        """End an answer, whichever worker writes it. No effect if it has ended."""
         if not self.is_elsewhere(answer):
             self.answers.stop(answer)
         elif answer.running:
             self.event_log.request_stop(answer.id)
 
     def forget(self, answer_ids: Iterable[str]) -> None:
-        """End these answers, and have nobody read them any more."""
+        """End these answers, and let nobody read them any more."""
         gone = list(answer_ids)
         for answer_id in gone:
             if answer := self.answers.find(answer_id):
                 self.answers.stop(answer)
                 self.answers.discard(answer, NotFound("This conversation was deleted."))
-                # By its next flush, too: one that is under way may put the answer back.
+                # Repeated by the next flush, since a flush in progress may put the answer back.
                 self.replicator.forget(answer)
             else:
                 self.replicas.drop(answer_id)
-        if gone:  # Who writes one elsewhere is told by its next flush.
+        if gone:  # Its writer on another worker learns this at its next flush.
             self.retry_queue.do(lambda: self.event_log.discard(gone))
 
     def start(
@@ -139,13 +139,13 @@ class Service:
         )
 
     def drain(self) -> None:
-        """Tell every reader to come back elsewhere."""
+        """Tell all readers to reconnect elsewhere."""
         self.pubsub.drain()
         self.answers.drain()
         self.replicas.drain()
 
     def finish(self, timeout: float) -> None:
-        """End what is still being written here, or leave it to the others; write everything down.
+        """End the answers that still run here, or release them to other workers; write everything.
 
         :param timeout: seconds for all of it.
         """
@@ -165,7 +165,7 @@ class Service:
         self.retry_queue.join(left() / 2)
         self.ledger_writer.close(left() / 2)
         self.replicator.close(left() / 2)
-        with contextlib.suppress(StorageUnavailable):  # The others find out by our silence.
+        with contextlib.suppress(StorageUnavailable):  # Other workers notice our silence.
             for answer in given_away:
                 self.event_log.release(answer.id, answer.epoch)
             self.leases.leave(left())

@@ -1,4 +1,4 @@
-"""Beginning an answer: exactly once for a key, and leaving nothing behind where it is refused."""
+"""Starts answers: exactly once per idempotency key, leaving nothing behind if refused."""
 
 import time
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ from ..upstream.client import Upstream
 from .limits import Limits
 
 JOIN_POLL: Final = 0.05
-"""Seconds between looks at an answer that another worker is just beginning."""
+"""Seconds between look-ups of an answer that another worker is just starting."""
 NO_REASON: Final = msgspec.json.encode(InternalError("It never started. Ask again.").details())
 
 
 @dataclass(kw_only=True)
 class ChatRequest:
-    """A question, checked. Either `message`, `messages` or `regenerate` is there."""
+    """A validated question. Exactly one of `message`, `messages` and `regenerate` is set."""
 
     message: Content | None = None
     messages: list[dict[str, Any]] | None = None
@@ -40,12 +40,12 @@ class ChatRequest:
     edit: str | None = None
     model: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
-    """Sampling options, as far as they are given."""
+    """The sampling options that were given."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Starter:
-    """Begins the answers of this worker."""
+    """Starts the answers of this worker."""
 
     settings: Settings
     store: Store
@@ -72,9 +72,9 @@ class Starter:
     ) -> Answer:
         """The running answer to a request: a new one, or the one that its key stands for.
 
-        :param known_at_once: whether every worker must know it when this returns.
-        :param counted_as: as for `Limits.check`.
-        :raises ChatAppError: the request can't be met, or the upstream refuses it in time.
+        :param visible_everywhere: whether all workers must know it when this returns.
+        :param rate_limit_key: as for `Limits.check`.
+        :raises ChatAppError: the request is refused, by this server or soon by the upstream.
         """
         if self.answers.is_draining():
             raise ShuttingDown("The server is restarting. Try again in 1 s.", retry_after=1)
@@ -99,13 +99,13 @@ class Starter:
         return answer
 
     def _request(self, asked: ChatRequest) -> bytes | None:
-        """What another worker would need to go on."""
+        """What another worker would need to continue the answer."""
         if self.settings.takeover != "continue":
             return None
         return msgspec.json.encode({"messages": asked.messages, "options": asked.options})
 
     def _already_there(self, answer: Answer) -> Record | None:
-        """The answer that the key of this one stands for; None: this one, or there is no key."""
+        """The earlier answer that this one's key stands for; None: there is none, or no key."""
         if answer.key is None:
             return None
         try:
@@ -119,9 +119,9 @@ class Starter:
         return known
 
     def _settled(self, answer: Answer) -> Answer:
-        """Wait for the upstream's yes or no, as long as a reply may wait.
+        """Wait until the upstream accepts or refuses, as long as a reply may wait.
 
-        :raises ChatAppError: its no.
+        :raises ChatAppError: the refusal.
         """
         answer.accepted_or_refused.wait(self.settings.start_wait)
         if answer.outcome.error and not answer.accepted:
@@ -129,7 +129,7 @@ class Starter:
         return answer
 
     def _join(self, record: Record) -> Answer:
-        """The answer that a key stands for, when the upstream has accepted or refused it."""
+        """The answer that a key stands for, once the upstream has accepted or refused it."""
         deadline = time.monotonic() + self.settings.start_wait
         known: Record | None = record
         while known is not None:
@@ -146,7 +146,7 @@ class Starter:
         return mirror
 
     def _take_back(self, answer: Answer, error: ChatAppError) -> None:
-        """Undo what starting an answer has done: it never began."""
+        """Undo the start of an answer that never began."""
         self.answers.discard(answer, error)
         if answer.key is None:
             self.replicator.forget(answer)
@@ -212,7 +212,7 @@ class Starter:
 
 
 def about(answer: Answer, action: str) -> dict[str, Any]:
-    """What the owner's pages are told of an answer."""
+    """The push event about an answer, for its owner's pages."""
     return {
         "action": action,
         "id": answer.id,

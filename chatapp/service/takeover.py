@@ -1,4 +1,4 @@
-"""Answers whose worker is gone: ended, or gone on with, by the one worker that took them."""
+"""Orphaned answers: the one worker that claimed them ends or continues them."""
 
 from typing import Final
 
@@ -17,13 +17,13 @@ from ..settings import Settings
 from ..upstream.client import Upstream
 
 MAX_UNKNOWN_EVENTS: Final = 100_000
-"""Events that a writer may have sent to its readers before they were in the event log."""
+"""Upper bound of the events that a writer may have sent before they were in the event log."""
 MAX_TAKEOVERS: Final = 3
-"""How often one answer may be continued: what takes down one worker after the other ends there."""
+"""How often an answer may be continued; stops one that takes down worker after worker."""
 
 
 class Takeover:
-    """What is done with an answer that `Leases` has taken for this worker."""
+    """Ends or continues an answer that `Leases` has claimed for this worker."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class Takeover:
         self._generator = generator
 
     def adopt(self, record: Record) -> None:
-        """Go on with an answer of a dead worker, or end it; nobody else does."""
+        """Continue or end an answer of a dead worker; no other worker does."""
         answer = self._replicas.load(record)
         if answer is None:
             return
         answer.epoch = record.epoch + 1
-        if not answer.running:  # Only the record's status was not written.
+        if not answer.running:  # Only the record's status is missing.
             self._replicator.watch(answer, claimed=True, cursor=answer.log.last)
             return
         cursor = answer.log.last
@@ -69,7 +69,7 @@ class Takeover:
             self._answers.fail(answer, Interrupted(INTERRUPTED))
 
     def _complete(self, answer: Answer) -> None:
-        """What the first event would have told, had it been written."""
+        """Fill in what the first event would have said."""
         try:
             message = self._store.answer(answer.owner, answer.id)
         except NotFound:
@@ -77,7 +77,7 @@ class Takeover:
         answer.conversation_id, answer.model = message.conversation_id, message.model
 
     def _continue(self, answer: Answer) -> None:
-        """Ask the model to go on from what is written."""
+        """Ask the model to continue from the text so far."""
         try:
             self._generator.resume(answer, self._prompt(answer))
         except ChatAppError as error:
@@ -94,9 +94,9 @@ class Takeover:
 
 
 def skip_unknown(answer: Answer) -> None:
-    """Leave out the numbers of events that a dead writer may have sent and nobody has kept.
+    """Skip the numbers of events that a dead writer may have sent but nobody stored.
 
-    A reader who has seen one of them comes with a number in between, and gets a snapshot.
+    A reader that has one of them comes with a number in between, and gets a snapshot.
     """
     log = answer.log
     written = log.transcript()

@@ -24,7 +24,7 @@ export function startChat(given) {
 	const { host, isPage, signal } = chat;
 	const open = createOpenChat(chat);
 	connectCommands(open);
-	// Whoever writes gets an answer soon.
+	// Somebody who types gets an answer soon.
 	refs.box.addEventListener("input", warmUp, { once: true, signal });
 	const openAddressed = () => show(open, addressed(chat));
 	if (isPage) {
@@ -44,7 +44,7 @@ function createOpenChat(chat) {
 	const open = {
 		chat,
 		id: null,
-		// There is none until `show`, and always one from then on.
+		// Null until `show`, never after.
 		conversation: /** @type {any} */ (null),
 		thread: createThread(refs),
 		composer: createComposer(chat, {

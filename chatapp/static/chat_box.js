@@ -1,11 +1,11 @@
 // @ts-check
 /**
- * `<chat-box src="/chat">`: the whole chat as one element, in a shadow of its own.
+ * `<chat-box src="/chat">`: the whole chat as one element, with its own shadow tree.
  *
- * `src` says where the chat is mounted, `conversation` which one is opened. `lang` and `theme`
- * (`light`, `dark`) take these choices from the reader; `sidebar="off"` leaves the list out. With
- * `history` the chat is the page: it keeps the address, the title and the keyboard shortcuts. What
- * stands between the tags is shown where the server does not give the chat.
+ * `src` is where the chat is mounted, `conversation` the one to open. `lang` and `theme` (`light`,
+ * `dark`) override the reader's choice; `sidebar="off"` hides the list. With `history` the chat is
+ * the page: it controls the address, the title and the keyboard shortcuts. Content between the tags
+ * is shown if the server refuses the chat.
  */
 
 /** @import { Memory } from "./types" */
@@ -17,7 +17,7 @@ import { persist, requestPage } from "./net/api.js";
 /** What this visitor has chosen or written. @type {(prefix: string) => Memory} */
 function createMemory(prefix) {
 	/**
-	 * A browser may refuse to keep anything.
+	 * Browsers may refuse to store anything.
 	 * @type {<T>(run: (store: Storage) => T) => T | null}
 	 */
 	const attempt = run => {
@@ -48,7 +48,7 @@ function askForPage(url, signal) {
 }
 
 /**
- * Fills the shadow with what the server has drawn, and brings it to life.
+ * Fills the shadow tree with the server's HTML, and activates it.
  * @type {(host: ChatBox, shadow: ShadowRoot, signal: AbortSignal) => Promise<void>}
  */
 async function start(host, shadow, signal) {
@@ -60,7 +60,7 @@ async function start(host, shadow, signal) {
 	const { body } = await persist(() => askForPage(`${mount}api/page?${query}`, signal), signal);
 	const [script, style, root] = /** @type {HTMLElement[]} */ ([...body.children]);
 	const { texts, config } = JSON.parse(script.textContent ?? "");
-	// Nothing is shown before its style is there, or can't be had.
+	// Show nothing until the style has loaded or failed.
 	await new Promise(resolve => {
 		style.onload = style.onerror = resolve;
 		shadow.replaceChildren(style);
@@ -93,7 +93,7 @@ class ChatBox extends HTMLElement {
 		const { signal } = this.#life;
 		const shadow = this.shadowRoot ?? this.attachShadow({ mode: "open" });
 		start(this, shadow, signal).catch(error => {
-			// What the host has put between the tags is shown instead.
+			// The host's content between the tags is shown instead.
 			if (!signal.aborted) shadow.replaceChildren(element("slot", {}));
 			if (!error.code) throw error;
 		});

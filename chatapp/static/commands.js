@@ -6,7 +6,7 @@
 import { copy, element, listen } from "./dom.js";
 import { request } from "./net/api.js";
 
-/** So long the browser has to begin a download. */
+/** How long the browser has to start a download. */
 const KEPT_MS = 10_000;
 
 /** @param {OpenChat} open */
@@ -19,7 +19,7 @@ export function connectCommands(open) {
 	const onKey = (/** @type {any} */ event) => handleKey(open, commands, event);
 	target.addEventListener("keydown", onKey, { signal });
 	for (const menu of [refs.rowMenu, refs.pageMenu]) {
-		// In a shadow tree Chromium does not give the focus back.
+		// In a shadow tree, Chromium does not restore the focus.
 		menu.onbeforetoggle = (/** @type {ToggleEvent} */ { newState }) => {
 			const { activeElement } = /** @type {ShadowRoot} */ (root.getRootNode());
 			if (newState === "closed" && menu.contains(activeElement)) opener.focus();
@@ -27,7 +27,7 @@ export function connectCommands(open) {
 	}
 }
 
-/** The button that has opened a menu. @param {OpenChat} open */
+/** The button that opened a menu. @param {OpenChat} open */
 function createOpener(open) {
 	let button = open.chat.refs.show;
 	return {
@@ -70,7 +70,7 @@ const commandsOfMenus = ({ chat, sidebar, report }, opener) => ({
 });
 
 /**
- * Follows a link, unless another tab is asked for.
+ * Follows a link, unless it should open in another tab.
  * @type {(event: MouseEvent, go: () => void) => void}
  */
 function visit(event, go) {
@@ -86,7 +86,7 @@ function handleKey({ chat: { config, refs } }, commands, event) {
 	const held = [ctrlKey || metaKey ? "mod" : "", shiftKey ? "shift" : "", key.toLowerCase()];
 	const command = config.shortcuts[held.filter(Boolean).join("+")];
 	if (!command || event.isComposing || target.closest?.("dialog[open], :popover-open")) return;
-	// An arrow edits only where it has no other way to go.
+	// An arrow key edits only if it can't move the caret.
 	if (command === "editNewest" && (target !== refs.box || refs.box.value)) return;
 	event.preventDefault();
 	commands[command](null, event);

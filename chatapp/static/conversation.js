@@ -1,5 +1,5 @@
 // @ts-check
-/** One conversation: loads it, asks, follows the answer that runs, stops it. */
+/** One conversation: loads it, asks, follows and stops the running answer. */
 
 /** @import { Actions, AnswerView, Conversing, CreateConversation } from "./types" */
 /** @import { Message, MessageView, View } from "./types" */
@@ -105,7 +105,7 @@ async function load(conversing, isQuiet) {
 		const attempt = () => request(urlOf(conversing), signal);
 		const onTrouble = () => chat.status.warn(chat.texts.lost);
 		const got = await (isQuiet ? attempt() : persist(attempt, signal, onTrouble));
-		// A later reply was faster, or this one does not have what is asked meanwhile.
+		// A later load came first, or this one lacks a question asked since.
 		if (turn !== conversing.loads || conversing.isAsking) return;
 		if (conversing.isOpening) idle(conversing);
 		conversing.isOpening = false;
@@ -117,7 +117,7 @@ async function load(conversing, isQuiet) {
 }
 
 /**
- * Says why there is no conversation, and what can be done.
+ * Says why there is no conversation, and what to do.
  * @type {(conversing: Conversing, error: unknown) => void}
  */
 function explain({ chat, thread, load, onId }, error) {
@@ -135,7 +135,7 @@ function explain({ chat, thread, load, onId }, error) {
 }
 
 /**
- * Brings the page up to what the server has, and leaves alone what is the same.
+ * Updates the page to the server's state; leaves unchanged messages alone.
  * @param {Conversing} conversing
  * @param {Message[]} all
  */
@@ -150,7 +150,7 @@ function draw(conversing, all) {
 	if (running && !views.includes(running.view)) idle(conversing);
 	messages.forEach((message, at) => show(conversing, views[at], message));
 	thread.recount();
-	// The button that led here is gone; the one beside it leads back.
+	// The button that was pressed is gone; the one next to it leads back.
 	const heir = hadFocus < 0 ? null : views[fork + hadFocus]?.root;
 	setTimeout(() => {
 		/** @type {HTMLElement | null | undefined} */

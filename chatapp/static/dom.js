@@ -6,7 +6,7 @@
 /** An element and those below, by their `data-chat`. @type {(root: HTMLElement) => Refs} */
 export function refsIn(root) {
 	const elements = [root, .../** @type {NodeListOf<HTMLElement>} */ (root.querySelectorAll("*"))];
-	// An SVG element of an old engine has no dataset.
+	// In old engines, SVG elements have no dataset.
 	return Object.fromEntries(elements.map(each => [each.dataset?.chat, each]));
 }
 
@@ -40,7 +40,7 @@ export function button(text, onClick) {
 
 /** @type {(text: string) => Promise<void>} */
 export async function copy(text) {
-	// There is a clipboard on https and localhost only.
+	// The clipboard exists on https and localhost only.
 	if (navigator.clipboard) return navigator.clipboard.writeText(text);
 	const box = element("textarea", {}, text);
 	document.body.append(box);

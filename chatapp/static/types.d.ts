@@ -1,5 +1,5 @@
 /**
- * What the modules of the page say to each other. For editors and `tsc`; browsers never load it.
+ * The types that the page's modules share. For editors and `tsc`; browsers never load it.
  */
 
 import type { Conversation, Fault, Message, Outcome, Settings, Tool } from "./net/types";
@@ -7,17 +7,17 @@ import type { Conversation, Fault, Message, Outcome, Settings, Tool } from "./ne
 export type * from "./markdown/types";
 export type * from "./net/types";
 
-/** Where the server has things; `answers` and `conversation_page` want an id behind them. */
+/** The server's URLs; an id is appended to `answers` and `conversation_page`. */
 export type Urls = Record<
 	"page" | "conversation_page" | "chat" | "answers" | "conversations" | "models" | "push",
 	string
 >;
-/** `visitor` tells the visitors of one browser apart, and names none of them. */
+/** `visitor` distinguishes the visitors of one browser without naming them. */
 export type Config = {
 	title: string;
 	urls: Urls;
 	visitor: string;
-	/** Keys, such as `mod+shift+o`, by what they do. */
+	/** Keys, such as `mod+shift+o`, by action. */
 	shortcuts: Record<string, string>;
 	message_max_chars: number;
 };
@@ -29,22 +29,22 @@ export type Refs = Record<string, any>;
 // Messages
 
 export type View = {
-	/** Null until the server has told it. */
+	/** Null until the server has sent it. */
 	id: string | null;
 	root: HTMLElement;
 	content(): string;
-	/** Takes over what the server knows. */
+	/** Applies the server's version. */
 	update(message: Message): void;
 };
 /** @param text to begin with; absent: the question's own */
 export type QuestionView = View & { role: "user"; edit(text?: string): void };
 export type AnswerView = View & {
 	role: "assistant";
-	/** All that follows is told from the start. */
+	/** The text starts again from the beginning. */
 	rewind(): void;
 	append(text: string): void;
 	reason(text: string): void;
-	/** A call, or what came of it. */
+	/** A call, or its outcome. */
 	tool(tool: Tool): void;
 	replace(text: string, reasoning: string | null): void;
 	/**
@@ -54,7 +54,7 @@ export type AnswerView = View & {
 	finish(status: Outcome["status"], note?: string, action?: HTMLElement | false): Promise<void>;
 };
 export type MessageView = QuestionView | AnswerView;
-/** What the reader may do with a message. */
+/** What the reader can do with a message. */
 export type Actions = {
 	edit(view: View, text: string): void;
 	regenerate(view: View): void;
@@ -67,7 +67,7 @@ export type CreateAnswer = (chat: Chat, actions: Actions) => AnswerView;
 
 export type Memory = {
 	recall(key: string): string | null;
-	/** @param value null forgets it */
+	/** @param value null removes it */
 	keep(key: string, value: string | null): void;
 };
 /**
@@ -89,32 +89,32 @@ export type Chat = Beginning & { refs: Refs; status: StatusLine };
 /** A chat with the conversation that is open in it. */
 export type OpenChat = {
 	chat: Chat;
-	/** Null: the conversation is not made yet. */
+	/** Null: the conversation does not exist yet. */
 	id: string | null;
 	conversation: OpenConversation;
 	thread: Thread;
 	composer: Composer;
 	sidebar: Sidebar;
 	options: OptionsDialog;
-	/** Opens a conversation, or with null a new one, as its own entry in the history. */
+	/** Opens a conversation (null: a new one) as its own history entry. */
 	go(id: string | null): void;
 	/** Shows an error, unless the chat is over. */
 	report(error: unknown): void;
 };
-/** By the names that `data-do` and the shortcuts use; a key presses nothing. */
+/** By the names that `data-do` and shortcuts use; a key has no pressed element. */
 export type Commands = Record<string, (pressed: any, event: any) => unknown>;
 
 export type StatusLine = {
-	/** @param text stays until the next; an empty one says nothing */
+	/** @param text shown until the next one; empty: shows nothing */
 	show(text: string, tone?: "calm" | "warning"): void;
 	warn(text: string): void;
-	/** For screen readers alone. */
+	/** Only for screen readers. */
 	announce(text: string): void;
-	/** Says what is about to be done, and does it unless the reader takes it back in time. */
+	/** Announces an action, and does it unless the reader undoes it in time. */
 	offerUndo(text: string, act: () => void, undo: () => void): void;
-	/** Does at once what could still be taken back. */
+	/** Does now what could still be undone. */
 	settle(): void;
-	/** An `ApiError` or a `Fault` in the reader's language; anything else is thrown on. */
+	/** An `ApiError` or a `Fault` in the reader's language; rethrows anything else. */
 	sentence(error: any): string;
 };
 export type CreateStatusLine = (refs: Refs, texts: Texts) => StatusLine;
@@ -122,11 +122,11 @@ export type CreateStatusLine = (refs: Refs, texts: Texts) => StatusLine;
 export type Thread = {
 	add(message: HTMLElement): void;
 	addNote(text: string, action?: HTMLElement): HTMLElement;
-	/** Says again whether there is anything. */
+	/** Updates whether there is anything. */
 	recount(): void;
-	/** @param greet whether the visitor is at a beginning */
+	/** @param greet whether to greet the visitor */
 	clear(greet: boolean): void;
-	/** Goes to the end, and along with it. */
+	/** Scrolls to the end, and follows it. */
 	stay(): void;
 };
 export type CreateThread = (refs: Refs) => Thread;
@@ -135,11 +135,11 @@ export type Mode = "idle" | "loading" | "busy" | "stopping";
 export type Composer = {
 	isIdle(): boolean;
 	setMode(mode: Mode): void;
-	/** Changes to the draft that is kept under this key. */
+	/** Switches to the draft stored under this key. */
 	open(key: string): void;
-	/** The draft's conversation was made. */
+	/** The draft's conversation was created. */
 	rename(key: string): void;
-	/** Puts back what was sent, before anything written since. */
+	/** Puts the sent text back, before anything written since. */
 	restore(text: string): void;
 };
 export type CreateComposer = (
@@ -150,7 +150,7 @@ export type CreateComposer = (
 export type OptionsDialog = {
 	/** What differs from the server's defaults. */
 	chosen(): Settings;
-	/** Takes over a conversation's settings; undefined: it has none of its own. */
+	/** Applies a conversation's settings; undefined: it has none. */
 	load(settings?: Settings): void;
 	open(): void;
 };
@@ -160,7 +160,7 @@ export type CreateOptionsDialog = (
 ) => OptionsDialog;
 
 export type Sidebar = {
-	/** Fetches the list anew, after so many ms. */
+	/** Fetches the list again, after this many ms. */
 	soon(ms?: number): void;
 	showMore(): void;
 	/** @param id the conversation that is open */
@@ -168,7 +168,7 @@ export type Sidebar = {
 	rename(id: string): void;
 	remove(id: string): void;
 	toggle(): void;
-	/** Gives a narrow page back to the thread; whether there was anything to do. */
+	/** On a narrow page, closes the list. Returns whether it was open. */
 	rest(): boolean;
 	find(): void;
 };
@@ -178,19 +178,19 @@ export type Surroundings = {
 	thread: Thread;
 	composer: Composer;
 	settings: () => Settings;
-	/** A conversation was made; null: a new one is wanted. */
+	/** A conversation was created; null: a new one is wanted. */
 	onId(id: string | null): void;
 	onLoad(conversation: Conversation): void;
 };
 export type OpenConversation = {
-	/** @param isQuiet what is shown is good enough until it has come */
+	/** @param isQuiet keep showing the current content until it is loaded */
 	load(isQuiet?: boolean): Promise<void>;
 	send(text: string): Promise<void>;
 	change(fields: object): Promise<unknown>;
 	stop(): void;
 	newestAnswer(): string | undefined;
 	editNewest(): void;
-	/** Leaves the page to another conversation; a running answer goes on. */
+	/** Gives the page to another conversation; a running answer continues. */
 	close(): void;
 };
 export type CreateConversation = (
@@ -209,36 +209,36 @@ export type Conversing = Surroundings & {
 	views: MessageView[];
 	/** The answer that is followed; `leave` ends that. */
 	running: { view: AnswerView; leave: AbortController } | null;
-	/** A question is on its way, so what the server has is not the last word. */
+	/** A question is being sent, so the server's version is not final. */
 	isAsking: boolean;
-	/** Something has been shown in place of the messages. */
+	/** Something is shown instead of the messages. */
 	isOpening: boolean;
-	/** Tells the latest load from those that it has overtaken. */
+	/** Identifies the latest load, so that earlier ones are ignored. */
 	loads: number;
 	load: OpenConversation["load"];
 	askOnce: AskOnce;
-	/** What the stop button does at the moment. */
+	/** What the stop button does now. */
 	stop(): void;
 };
-/** Where a question goes: to the end, or `at` a message whose place it takes. */
+/** Where a question goes: to the end, or `at` the message that it replaces. */
 export type Place = { edit?: string | null; regenerate?: string | null; at?: number };
-/** One question on its way. */
+/** One question being sent. */
 export type Attempt = {
-	/** The reader has given it up. */
+	/** The reader cancelled it. */
 	signal: AbortSignal;
-	/** The reader wants it stopped as soon as that is possible. */
+	/** The reader wants it stopped as soon as possible. */
 	isStopped: boolean;
 	onTrouble(): void;
 };
 export type AskOnce = (body: object, attempt: Attempt) => Promise<{ answer: Started }>;
 export type Started = { id: string; conversation_id: string };
 
-/** A text of an answer; it may be told again from the start. */
+/** The text of an answer; it may start again from the beginning. */
 export type MessageText = {
 	content(): string;
 	append(text: string): void;
 	replace(text: string): void;
 	rewind(): void;
-	/** @param isComplete nothing of it is still to be told */
+	/** @param isComplete whether nothing follows */
 	end(isComplete: boolean): Promise<void>;
 };

@@ -59,7 +59,7 @@ class Upstream:
     :param local: the embedded model, used when the settings name no upstream.
     :param local_model_id: its model, or None when it can't run here.
     :param not_local: why it can't, and what to do about that.
-    :param pump: tells, for each answer, what hands its bytes on; None: the thread that asked.
+    :param read_body: for each answer, what passes its bytes on; None: the calling thread.
     """
 
     def __init__(
@@ -182,7 +182,8 @@ class Upstream:
         :param messages: the history in OpenAI's form.
         :param options: sampling options by OpenAI's names.
         :param c: closes the connection, from anywhere and in any phase.
-        :param pumped: whether what reads the pieces never waits, so that a pump may call it.
+        :param in_event_loop: whether the consumer of pieces never waits, so that the event loop may
+            call it.
         :param asks_again: called before a second request, without an option that was refused.
         :raises ChatAppError: the upstream refuses or can't be reached.
         """

@@ -43,8 +43,8 @@ class CompletionStream:
     :param response: accepted by the upstream, its body unread.
     :param cancellation: closes its connection.
     :param prompt_tokens: an estimate, for who reports no usage.
-    :param read_body: hands the bytes on in `copy`; None: the thread that calls it does.
-    :param silence: seconds that `read_body` bears.
+    :param read_body: passes the bytes on in `copy`; None: the calling thread.
+    :param silence: seconds that `read_body` waits for bytes.
     :param reader: of the chunks.
     """
 
@@ -113,7 +113,7 @@ class CompletionStream:
     def copy(self, write: Write, ended: Ended) -> None:
         """Hand the pieces to `write` as they come, until the end or until it says no.
 
-        Then `ended` is called, with what was raised: here, or later where a pump does the work.
+        Then `ended` is called with what was raised: here, or later if the event loop does it.
         """
         if self._read_body is not None:
             self._write, self._ended = write, ended
@@ -130,7 +130,7 @@ class CompletionStream:
         ended(fault)
 
     def _take(self, block: bytes) -> float:
-        """Write what the pump has brought; for how many seconds more is waited for."""
+        """Write these bytes' pieces. Returns for how many seconds to wait for more."""
         assert self._write  # noqa: S101 # for mypy
         deltas: list[Delta] = []
         fault: ChatAppError | None = None

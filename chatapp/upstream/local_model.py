@@ -1,15 +1,15 @@
 """The embedded default: SmolLM2-135M-Instruct in llama.cpp's server, one process for all workers.
 
-Nobody owns that process and nobody signals it; three files in the instance folder and `flock(2)`
-do it all, for the kernel gives locks back in every way a process can end:
+No worker owns or signals that process. Three files in the instance folder and `flock(2)` do it all,
+since the kernel releases locks however a process ends:
 
-* `local-model.users`: every user holds a shared lock. The model process tries for the exclusive
-  one; once it has it, nobody is left, and it exits. A lock belongs to the open file, so a process
-  forked from a user is a user as well.
-* `local-model.serving`: who holds it may be the model process. A user takes it, and passes it on
-  to the process that it starts; so there are never two.
-* `local-model.url`: where the model listens and the key it wants, locked by the model process
-  from before the name exists. A file of that name without a lock is a dead process' file.
+* `local-model.users`: every user holds a shared lock. The model process tries to get the exclusive
+  one; once it does, no user is left, and it exits. Locks belong to the open file, so a process that
+  is forked from a user is also a user.
+* `local-model.serving`: only its holder may be the model process. A user takes it and passes it on
+  to the process that it starts, so there are never two.
+* `local-model.url`: where the model listens and the key it expects, locked by the model process
+  before the name exists. Without a lock, the file belongs to a dead process.
 """
 
 import importlib.util
@@ -32,14 +32,14 @@ MODEL_ID = "SmolLM2-135M-Instruct"
 
 USERS, SERVING, URL, LOG = (f"local-model.{part}" for part in ("users", "serving", "url", "log"))
 WAIT_POLL, LEAVE_POLL = 0.02, 0.5
-"""Seconds between two looks: is the model ready; is anybody left who uses it."""
+"""Seconds between checks: is the model ready, is any user left?"""
 STARTS = 2
 """Attempts to start the process within one `ensure`."""
 
 CONTEXT = 4096
 """Tokens of one conversation, answer included; 23 kB of memory each."""
 SLOTS = 4
-"""Answers at the same time; further ones wait."""
+"""Concurrent answers; further ones wait."""
 
 ROOT_PACKAGE = __package__.partition(".")[0]
 # The package is replaced by an empty one of its name: importing the real one would bring the
@@ -98,7 +98,7 @@ class LocalModel:
         self._users: dict[str, int] = {}
 
     def ensure(self, timeout: float = 30.0) -> LocalServer:
-        """Where the model answers; starts it if it does not run. Microseconds when it does.
+        """Where the model listens; starts it if needed. Takes microseconds if it runs.
 
         From the first call on the model stays until this process and all its forks have ended or
         called `close`.
@@ -115,7 +115,7 @@ class LocalModel:
             ) from error
 
     def close(self) -> None:
-        """Give up this process' use. Forked processes keep theirs; `ensure` takes it anew."""
+        """Stop being a user. Forked processes stay users; `ensure` makes this one a user again."""
         # Closing, not unlocking: LOCK_UN would end the lock for the forked processes too.
         if (users := self._users.pop(USERS, None)) is not None:
             os.close(users)
@@ -148,7 +148,7 @@ class LocalModel:
         return server
 
     def _start(self, *, may_start: bool) -> bool:
-        """Start the process unless one serves or gets ready; whether this did it."""
+        """Start the process unless one exists. Returns whether this call did."""
         if not self._use():
             return False
         serving = _open(self._folder / SERVING)
@@ -192,8 +192,8 @@ def serve(folder: str, model: str) -> NoReturn:
 
     :param model: the file of the weights.
     """
-    # Whoever started this waits for the parent only: the model is nobody's child, so that no
-    # zombie stays and gunicorn does not take its end for a worker's.
+    # The starter waits only for the parent: the model is orphaned, so that it leaves no zombie
+    # and gunicorn does not mistake its end for a worker's.
     if os.fork():
         os._exit(0)
     try:
@@ -267,7 +267,7 @@ def _publish(folder: Path, server: LocalServer) -> None:
 
 
 def _published(path: str) -> LocalServer | None:
-    """What a living model process has written to the URL file."""
+    """What a live model process has written to the URL file."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -281,12 +281,12 @@ def _published(path: str) -> LocalServer | None:
 
 
 def _open(path: Path) -> int:
-    # Reading is enough for flock, and leaves the file to processes of other users as well.
+    # flock needs only read access, which works for files of other users as well.
     return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def _lock(descriptor: int, kind: int) -> bool:
-    """Take the lock if that needs no waiting; nothing changes where it is held already."""
+    """Take the lock if it is free. No effect if it is held already."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

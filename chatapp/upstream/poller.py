@@ -1,10 +1,10 @@
-"""Reading the upstreams in gevent's hub, for one thread: no greenlet waits for their bytes.
+"""Reads the upstreams in gevent's event loop: no greenlet waits for their bytes.
 
-**Moderation.** A worker that is woken for each token of each stream spends much of its time on
-waking. As a network card's driver does with interrupts, the sockets are looked at no more than once
-in some milliseconds while tokens are dense, and then all that are ready are read in a row. How long
-the pauses are follows from how many there are: enough to be worth the waking, not so many that the
-last one has waited for all the others. A token that comes alone is read at once.
+**Moderation.** A worker that wakes for each token of each stream spends much of its time waking.
+So, as a network driver moderates interrupts, sockets are polled only every few milliseconds while
+tokens are dense, and all that are ready are read together. The pause depends on how many are ready:
+enough to be worth waking for, but not so many that the last one waits for all others. A token that
+comes alone is read immediately.
 """
 
 import contextlib
@@ -25,16 +25,16 @@ Take = Callable[[bytes], float]
 Ended = Callable[[Exception | None], None]
 
 DENSE: Final = 0.001
-"""Tokens are dense when something comes within so many seconds after a look."""
+"""Tokens are dense if one arrives within this many seconds after a poll."""
 PAUSES: Final = (0.001, 0.002, 0.004)
-"""Seconds between looks then: a token waits half of it on average."""
+"""Seconds between polls then; on average, a token waits half of it."""
 AT_ONCE: Final = 16
-"""Sockets that are read in a row before others in the event loop have their turn. Where there are
-so many, the pause gets shorter."""
+"""Maximum sockets read before the rest of the event loop gets its turn. If that many are ready, the
+pause gets shorter."""
 FEW: Final = AT_ONCE // 2
-"""Where a look finds fewer, the pause gets longer: twice as many still fit into one row."""
+"""If fewer are ready, the pause gets longer: twice as many still fit into one poll."""
 OVERDUE: Final = 0.005
-"""Seconds for which a look lets others go first; then there is one with each tick."""
+"""Seconds for which a due poll lets other work go first; then it runs at each tick."""
 _READABLE: Final = 1
 """EPOLLIN, which gevent's patched `select` does not name."""
 
@@ -42,9 +42,9 @@ _READABLE: Final = 1
 class AdaptivePoller:
     """The sockets of this worker's upstreams, in an epoll set of their own.
 
-    The event loop watches the set as one descriptor (`_arrival`), or leaves it alone while a timer
-    says when to look (`_ticks`). A look that is due waits until nobody else wants the loop
-    (`_idle`): a visitor who is served goes through it many times, and would meet a look each time.
+    The event loop watches the set as one descriptor (`_arrival`), or ignores it while a timer
+    triggers polls (`_ticks`). A due poll waits until nothing else wants the loop (`_idle`): a
+    visitor's request passes through the loop many times, and would meet a poll each time.
 
     :param epoll: makes the set.
     """
@@ -62,19 +62,19 @@ class AdaptivePoller:
         self._looked_at = 0.0
         self._due_since = 0.0
         self._full = False
-        """Whether there was more than may be read in a row, since it is due."""
+        """Whether more was ready than one poll may read, since it is due."""
 
     def add(self, descriptor: int, reader: "BodyReader") -> None:
-        """Have `reader` read from now on."""
+        """Let `reader` read from now on."""
         self._epoll.register(descriptor, _READABLE)
         if not self._readers:
             self._arrival.start(self._arrived)
         self._readers[descriptor] = reader
 
     def remove(self, descriptor: int) -> None:
-        """No longer."""
+        """Stop reading."""
         del self._readers[descriptor]
-        with contextlib.suppress(OSError):  # One that was closed has left the set with that.
+        with contextlib.suppress(OSError):  # A closed descriptor has left the set.
             self._epoll.unregister(descriptor)
         if not self._readers:
             for watcher in (self._arrival, *self._ticks, self._idle):
@@ -102,7 +102,7 @@ class AdaptivePoller:
         found = self._look(time.monotonic())
         if not self._readers:
             return
-        if found == AT_ONCE:  # There is probably more: it stays due.
+        if found == AT_ONCE:  # There is probably more, so the poll stays due.
             self._full = True
             if self._pause:
                 self._tick(self._pause - 1)
@@ -119,18 +119,18 @@ class AdaptivePoller:
             self._tick(self._pause + 1)
 
     def _tick(self, pause: int) -> None:
-        """Look after this pause, and again and again."""
+        """Poll repeatedly, with this pause."""
         self._ticks[self._pause].stop()
         self._pause = pause
         self._ticks[pause].start(self._ticked)
 
     def _look(self, now: float) -> int:
-        """Read what is there, as much as may be at once; from how many sockets."""
+        """Read what is ready, up to the maximum. Returns from how many sockets."""
         self._looked_at = now
         ready = self._epoll.poll(0, AT_ONCE)
         with write_batch:
             for descriptor, _ in ready:
-                # One that comes later in the row may have been ended by then.
+                # An earlier one may have ended it.
                 if reader := self._readers.get(descriptor):
                     reader.read(now)
         return len(ready)
@@ -140,7 +140,7 @@ _pollers: Final = WeakKeyDictionary[Any, AdaptivePoller]()
 
 
 def current_poller() -> AdaptivePoller | None:
-    """The one of this hub; None where the system has no epoll. A set does not survive a fork."""
+    """The poller of this hub; None without epoll. An epoll set does not survive a fork."""
     hub = gevent.get_hub()
     known = _pollers.get(hub)
     if known is None or known.pid != os.getpid():
@@ -153,10 +153,10 @@ def current_poller() -> AdaptivePoller | None:
 
 
 class BodyReader:
-    """Hands one upstream's bytes on from the hub.
+    """Passes on one upstream's bytes from the event loop.
 
-    :param take: gets the bytes; returns for how many seconds it waits for more, 0: not at all. It
-        may neither wait nor switch to another greenlet than by a `HubWaker`.
+    :param take: gets the bytes; returns for how many seconds it waits for more; 0: it ends. It may
+        neither wait nor switch greenlets other than by a `HubWaker`.
     :param ended: called once, in a greenlet of its own, with what reading or `take` raised.
     """
 
@@ -176,7 +176,7 @@ class BodyReader:
         return self._poller is not None
 
     def start(self, current_poller: AdaptivePoller, patience: float) -> None:
-        """Begin to read; returns at once.
+        """Start reading; returns immediately.
 
         :param patience: seconds to wait for the first bytes.
         """
@@ -192,7 +192,7 @@ class BodyReader:
         self._end(httpx2.ReadTimeout("The upstream fell silent."))
 
     def read(self, now: float) -> None:
-        """There may be something to read.
+        """Read: there may be data.
 
         :param now: monotonic seconds.
         """
@@ -211,13 +211,13 @@ class BodyReader:
     def _end(self, fault: Exception | None) -> None:
         current_poller, self._poller = self._poller, None
         if current_poller is not None:
-            self.deadline = 0.0  # The sweeper need not keep it until then.
+            self.deadline = 0.0  # The sweeper need not keep it until the deadline.
             current_poller.remove(self._source.descriptor)
             gevent.spawn(self._ended, fault)
 
 
 def read_body(body: RawBody, take: Take, ended: Ended, patience: float) -> None:
-    """Hand the bytes of `body` to `take` as they come, and then call `ended`; see `BodyReader`."""
+    """Pass the bytes of `body` to `take` as they arrive, then call `ended`; see `BodyReader`."""
     fault: Exception | None = None
     try:
         own = current_poller()

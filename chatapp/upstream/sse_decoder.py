@@ -1,4 +1,4 @@
-"""Server-Sent Events as bytes in, for any stream that obeys the standard; no sockets.
+"""Decodes Server-Sent Events from any stream that follows the standard; no sockets.
 
 The standard is the HTML Living Standard, section 9.2, quoted as [spec].
 """
@@ -20,7 +20,7 @@ class MessageTooLarge(ValueError):
 
 
 class Decoder:
-    """Bytes of a stream, cut anywhere, to messages.
+    """Turns the bytes of a stream, cut anywhere, into messages.
 
     :param limit: bytes that one event may have.
     """
@@ -74,7 +74,7 @@ class Decoder:
         return messages
 
     def feed_data(self, chunk: bytes) -> list[bytes]:
-        """As `feed`, only the data of the messages."""
+        """Like `feed`, but returns only the messages' data."""
         if (
             chunk.startswith(b"data: ")
             and chunk.endswith(b"\n\n")
@@ -83,7 +83,7 @@ class Decoder:
         ):
             lines = chunk[6:-2].split(b"\n\ndata: ")
             if chunk.count(b"\n") == 2 * len(lines):
-                # Whole events of one line each, as they come from most servers most of the time.
+                # Whole events of one data line each, as most servers send most of the time.
                 self._event = ""
                 return lines
         return [message.data for message in self.feed(chunk)]

@@ -30,7 +30,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
         granularity = _granularity()
         streams = _wants_stream()
         key = idempotency_key()
-        # Where to find the answer is told to whoever gets no stream: that may be another worker.
+        # A client without a stream follows later, perhaps on another worker.
         answer = components.service.start(
             current_owner(),
             asked,
@@ -48,7 +48,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
         if answer is None:
             return _snapshot_of_message(components.store.answer(current_owner(), answer_id))
         if answer.running and components.service.is_elsewhere(answer):
-            # Its message may be saved already, while its last events are on their way to us.
+            # Its message may be saved while its last events have not arrived here yet.
             with contextlib.suppress(NotFound, StorageUnavailable):
                 message = components.store.answer(current_owner(), answer_id)
                 if message.status not in RUNNING:
@@ -64,10 +64,10 @@ def register(blueprint: Blueprint, components: Components) -> None:
         if answer := components.service.find(reader, answer_id):
             if cursor is not None:
                 components.service.catch_up(answer, cursor)
-            # Asked first: of an answer that is over, no event comes after `last` is read.
+            # Checked first: if it has ended by now, `last` is final.
             over, last = not answer.running, answer.log.last
             if cursor is not None and cursor > last and not over:
-                cursor = None  # It claims what was not written yet: nobody knows what it has.
+                cursor = None  # It names an event that does not exist: what it has is unknown.
             if cursor is not None and cursor >= last and over:
                 return Response(status=204)
             return _follow(components, answer, cursor, granularity)
@@ -89,7 +89,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
 
 def _wants_stream() -> bool:
-    """Whether an event stream is asked for by name, with or without parameters, and before JSON."""
+    """Whether `Accept` names an event stream, and does not prefer JSON."""
     best_last = reversed(request.accept_mimetypes)
     accepted = {kind.partition(";")[0].strip().lower(): quality for kind, quality in best_last}
     stream = accepted.get("text/event-stream", accepted.get("text/*", 0.0))
@@ -156,7 +156,7 @@ def _snapshot(of: Answer | Message, transcript: Transcript, status: str) -> dict
 def _ended(message: Message) -> Message:
     """A message whose log is gone.
 
-    :raises StorageUnavailable: it is still being written, and its worker will tell the event log.
+    :raises StorageUnavailable: it is still being written; the event log will have it.
     """
     if message.status in RUNNING:
         unread = "This can't be read at the moment. Try again in 1 s."

@@ -1,4 +1,4 @@
-"""The page's own files as they are, compressed once for all who ask."""
+"""The page's files as they are written, compressed once per version."""
 
 import gzip
 import hashlib
@@ -15,30 +15,30 @@ from werkzeug.security import safe_join
 
 STATIC: Final = Path(__file__).parent.parent / "static"
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-"""What is served. Browsers need no `types.d.ts`."""
+"""The suffixes that are served. Browsers need no `types.d.ts`."""
 MAX_FILES: Final = 256
-"""So many compressed files are kept, about 4 kB each: each file once for each coding."""
+"""Compressed files in memory, about 4 kB each: each file in each coding."""
 
 Encoder = Callable[[bytes], bytes]
 
 
 def _encoders() -> dict[str, Encoder]:
-    """The content codings that this Python can make, the preferred ones first.
+    """The content codings that this Python supports, preferred ones first.
 
-    The levels are those that take a millisecond at most: other visitors' streams wait meanwhile.
+    The levels take at most a millisecond, since other visitors' streams wait meanwhile.
     """
     found: dict[str, Encoder] = {}
     try:
         brotli = importlib.import_module("brotli")
         found["br"] = partial(brotli.compress, mode=brotli.MODE_TEXT, quality=9, lgwin=16)
     except ImportError:
-        pass  # An extra that need not be installed.
+        pass  # An optional extra.
     try:
         zstd = importlib.import_module("compression.zstd")
         found["zstd"] = partial(zstd.compress, level=12)
     except ImportError:
-        pass  # Python has it from 3.14 on, if it was built with it.
-    # The time would make the same file another one in each worker.
+        pass  # In Python since 3.14, if it was built with it.
+    # With a time stamp, workers would produce different bytes.
     found["gzip"] = partial(gzip.compress, compresslevel=9, mtime=0)
     return found
 
@@ -47,16 +47,16 @@ ENCODERS: Final = _encoders()
 
 
 class Encoded(NamedTuple):
-    """The bytes of one representation, and the strong validator that tells it from all others."""
+    """The bytes of one representation, and its strong validator."""
 
     body: bytes
     etag: str
 
 
 def register(blueprint: Blueprint) -> None:
-    """Serve the modules, style sheets and pictures.
+    """Serve the modules, style sheets and images.
 
-    Not below `/static`: mounted at the root, the application's own folder would come first.
+    Not below `/static`: if mounted at the root, the application's own folder would take precedence.
     """
 
     @blueprint.get("/assets/<path:filename>", endpoint="static")
@@ -67,7 +67,7 @@ def register(blueprint: Blueprint) -> None:
         path = Path(joined)
         try:
             changed = path.stat().st_mtime_ns
-        except (OSError, ValueError):  # There is no such file, or its name holds a NUL.
+        except (OSError, ValueError):  # There is no such file, or its name contains a NUL.
             abort(404)
         coding = coding_for(request.accept_encodings, ENCODERS)
         body, etag = encoded_file(path, changed, coding)
@@ -79,10 +79,10 @@ def register(blueprint: Blueprint) -> None:
 
 
 def compress(response: Response) -> None:
-    """Compress the body for whoever has made the current request.
+    """Compress the body as the client of the current request accepts.
 
-    Only for a body that holds no secret beside what the client has said: compressed, its length
-    would tell how much the two have in common (BREACH).
+    Only for bodies that contain no secret next to something that the client sent: the compressed
+    length would reveal how much they have in common (BREACH).
     """
     coding = coding_for(request.accept_encodings, ENCODERS)
     if coding:
@@ -91,7 +91,7 @@ def compress(response: Response) -> None:
 
 
 def coding_for(accepted: Accept, offered: Iterable[str]) -> str | None:
-    """The coding that a client likes best, the first one offered where it likes several as much.
+    """The coding that a client prefers; of several equal ones, the first offered.
 
     :param accepted: [RFC 9110 §12.5.3] its `Accept-Encoding`; an empty one accepts none.
     :param offered: names of codings, the preferred ones first.
@@ -100,7 +100,7 @@ def coding_for(accepted: Accept, offered: Iterable[str]) -> str | None:
     best = max(offered, key=accepted.quality, default=None)
     if best is None or accepted.quality(best) <= 0:
         return None
-    # The plain body is always accepted, but preferred only by those who say so by its own name.
+    # The plain body is always acceptable, but preferred only if it is named explicitly.
     plain = max((quality for name, quality in accepted if name == "identity"), default=0)
     return best if accepted.quality(best) >= plain else None
 
@@ -109,7 +109,7 @@ def coding_for(accepted: Accept, offered: Iterable[str]) -> str | None:
 def encoded_file(path: Path, changed: int, coding: str | None) -> Encoded:
     """A file's bytes in a coding.
 
-    :param changed: when, in ns: a file that has changed is read again.
+    :param changed: its mtime in ns, so that a changed file is read again.
     """
     del changed
     body = path.read_bytes()

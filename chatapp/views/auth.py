@@ -30,14 +30,14 @@ class Identity:
     """The chat's name."""
     settings: Settings
     log_in: Callable[[], Callable[[], object] | None]
-    """The application's own function, which tells who has signed in; None: there is none."""
+    """The application's function that returns who has signed in; None: there is none."""
     watch: StallWatch
     visitors: Callable[[], Visitors]
     tickets: Callable[[], Tickets]
 
 
 def register(blueprint: Blueprint, identity: Identity) -> None:
-    """Guard a blueprint's routes against other sites, and send new visitors their cookie."""
+    """Protect a blueprint's routes from other sites, and send new visitors their cookie."""
     settings = identity.settings
     warn = _Once(_warn_of_threads)
 
@@ -45,7 +45,7 @@ def register(blueprint: Blueprint, identity: Identity) -> None:
     def guard() -> Response | None:
         warn()
         g.chatapp_identity = identity
-        # A request that the application makes inside of another one has its own owner.
+        # A request that the application makes inside another one has its own owner.
         g.pop("chatapp_owner", None)
         if request.method == "OPTIONS":
             return Response(status=204)
@@ -71,7 +71,7 @@ def register(blueprint: Blueprint, identity: Identity) -> None:
 
 
 def current_owner() -> str:
-    """The owner of what this request makes and reads; a new one for who was never here.
+    """The owner that this request acts for; a new one for a new visitor.
 
     :raises NotSignedIn: the application's log-in names nobody.
     """
@@ -81,12 +81,12 @@ def current_owner() -> str:
 
 
 def rate_limit_key() -> str | None:
-    """Whose questions are counted; None: the owner's, who is known."""
+    """What questions are counted by; None: the owner, who is known."""
     return f"address:{request.remote_addr}" if "chatapp_cookie" in g else None
 
 
 def ticket(answer_id: str) -> str | None:
-    """A ticket for reading one answer from another origin, which sends no cookie; else None."""
+    """A ticket for reading an answer from another origin, which sends no cookie; else None."""
     identity: Identity = g.chatapp_identity
     if request.headers.get("Origin") not in identity.settings.cors_origins:
         return None
@@ -94,14 +94,14 @@ def ticket(answer_id: str) -> str | None:
 
 
 def reader_of(answer_id: str) -> str:
-    """The owner who may read an answer's events: by a ticket still good, or as `current_owner`."""
+    """The owner who may read an answer's events: by a valid ticket, or as `current_owner`."""
     identity: Identity = g.chatapp_identity
     given = request.args.get("ticket")
     return (given and identity.tickets().read(given, answer_id)) or current_owner()
 
 
 def cookie_name(chat: str) -> str:
-    """Each chat has a cookie of its own."""
+    """Each chat has its own cookie."""
     return COOKIE if chat == "chatapp" else f"{COOKIE}_{chat}"
 
 
@@ -123,8 +123,8 @@ def _owner(identity: Identity) -> str:
 
 
 def _user_id(user: object) -> str:
-    """:raises ConfigError: what the log-in returns can't name an owner."""
-    # Not any object: the text of one often differs from request to request. And False is nobody.
+    """:raises ConfigError: what the log-in returned can't be an owner's id."""
+    # Not any object: its text may differ between requests. And False is no user.
     if isinstance(user, bool) or not isinstance(user, str | int | UUID):
         raise ConfigError(
             f"The log-in returned a {type(user).__name__}. Return the user's id (a string or a "
@@ -141,13 +141,13 @@ def _user_id(user: object) -> str:
 
 
 def _kept_as_it_is(name: str) -> bool:
-    """Whether a database keeps this id, and no hook takes it for a visitor's."""
+    """Whether databases can store this id, and no hook mistakes it for a visitor's."""
     half = any("\ud800" <= character <= "\udfff" for character in name)
     return not (half or "\0" in name or name.startswith(owners.VISITOR))
 
 
 def _flask_login(app: Flask) -> Callable[[], object] | None:
-    """Who has signed in by Flask-Login, where the application uses it."""
+    """Flask-Login's current user, if the application uses it."""
     module = sys.modules.get("flask_login")
     if module is None or not hasattr(app, "login_manager"):
         return None
@@ -180,7 +180,7 @@ def _warn_of_threads() -> None:
 
 
 def _refuse_other_sites(settings: Settings) -> None:
-    """A browser says where a request comes from; other clients don't, and have no cookie to abuse.
+    """Browsers say where a request comes from; other clients have no cookie to abuse.
 
     :raises CrossSite:
     """
@@ -188,7 +188,7 @@ def _refuse_other_sites(settings: Settings) -> None:
     if origin in settings.cors_origins:
         return
     site = request.headers.get("Sec-Fetch-Site")
-    # A browser that is older than this header says at least the origin.
+    # Browsers older than this header send at least the origin.
     elsewhere = site is None and origin and _host_of(origin) != request.host
     if site in ("cross-site", "same-site") or elsewhere:
         raise CrossSite("This request comes from another site, which is not allowed.")
@@ -203,7 +203,7 @@ def _host_of(origin: str) -> str | None:
 
 
 def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
-    """[fetch] CORS; one origin is named, never `*`, for the cookie goes with the request."""
+    """[fetch] CORS; names one origin, never `*`, because the request carries the cookie."""
     response.vary.add("Origin")
     origin = request.headers.get("Origin")
     if origin not in origins:

@@ -30,7 +30,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
         components.service.pubsub.publish("conversation", fields, to=current_owner())
 
     def body_of(*known: str) -> dict[str, Any]:
-        """What is given of these fields, checked."""
+        """The given ones of these fields, validated."""
         has_body = request.content_length or "Transfer-Encoding" in request.headers
         body = json_body(components.settings) if has_body else {}
         refuse_unknown(body, known)
@@ -94,7 +94,7 @@ def _check_id(name: str, value: Any) -> None:
 
 
 def _settings(given: Any, settings: Settings) -> dict[str, Any]:
-    """A conversation's settings, checked as those of one question are; None removes one."""
+    """A conversation's settings, validated like a question's; None removes one."""
     if not isinstance(given, dict):
         raise InvalidRequest("settings must be an object.", param="settings")
     refuse_unknown(given, SETTINGS)
@@ -133,7 +133,7 @@ def summary(conversation: Conversation) -> dict[str, Any]:
 
 
 def _shown(components: Components, message: Message, siblings: list[str]) -> dict[str, Any]:
-    """A message; that of an answer that is being written as far as it is."""
+    """A message; if its answer is running, with the text so far."""
     shown = {
         "id": message.id,
         "parent": message.parent,

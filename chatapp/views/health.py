@@ -1,4 +1,4 @@
-"""For those who run it: liveness, readiness, counters."""
+"""For operators: liveness, readiness, counters."""
 
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
@@ -9,7 +9,7 @@ from ..service.metrics import exposition
 
 
 def register(blueprint: Blueprint, components: Components) -> None:
-    """Add the operations' routes, where they are wanted."""
+    """Add the operators' routes, unless they are switched off."""
     if not components.settings.operations:
         return
 

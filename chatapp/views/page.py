@@ -34,13 +34,13 @@ MODULES: Final = sorted(
     path.relative_to(assets.STATIC).as_posix() for path in assets.STATIC.rglob("*.js")
 )
 FIRST_MODULES: Final = [name for name in MODULES if not name.startswith("markdown/")]
-"""What a page without messages needs; the script fetches the rest when somebody writes."""
+"""What a page without messages needs; the script fetches the rest when somebody types."""
 TEMPLATES: Final = Path(__file__).parent.parent / "templates" / "chatapp"
 LANGUAGES: Final = {"en": "English", "zh-CN": "简体中文"}
 TEXTS: Final[dict[str, dict[str, Any]]] = {
     tag: json.loads((TEMPLATES / f"texts.{tag}.json").read_text("utf-8")) for tag in LANGUAGES
 }
-"""What the page says, by language: `page` goes into the HTML, `script` to the script."""
+"""The page's texts by language: `page` for the HTML, `script` for the script."""
 SHORTCUTS: Final = (
     ("Enter", "keySend"),
     ("Shift Enter", "keyLine"),
@@ -64,12 +64,12 @@ COMMANDS: Final = {
     "escape": "escape",
     "arrowup": "editNewest",
 }
-"""What the script does on which keys."""
+"""Keyboard shortcuts and the texts that describe them."""
 LOCAL_NOTICE: Final = "Local demo model; set OPENAI_API_KEY for a real one."
 
 
 def register(blueprint: Blueprint, components: Components) -> None:
-    """Add the page and what it loads beside answers and conversations."""
+    """Add the page, and what it loads apart from answers and conversations."""
     assets.register(blueprint)
 
     @blueprint.get("/")
@@ -131,13 +131,13 @@ def _html(template: str, **context: Any) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "same-origin"
     response.headers["Cache-Control"] = "no-store"
-    # The HTML has no secret, and nothing that the request says but the choice of a language.
+    # The HTML has no secret, and reflects nothing of the request but the language.
     assets.compress(response)
     return response
 
 
 def _language(wanted: str) -> str:
-    """The first of the wanted languages (BCP 47 tags, by commas) that there is, else English."""
+    """The first available one of the wanted languages (BCP 47 tags), else English."""
     for tag in wanted.lower().split(","):
         for language in LANGUAGES:
             if language[:2] == tag.strip()[:2]:
@@ -154,7 +154,7 @@ def _models(ids: list[str], code: str | None = None, message: str | None = None)
 
 
 def _urls() -> dict[str, str]:
-    """Where the page's script finds things; those that end in `/` want an id behind them."""
+    """The script's URLs; an id is appended to those that end in `/`."""
     answers = url_for(".read_answer", answer_id="-")
     conversation = url_for(".page", conversation_id="-")
     return {

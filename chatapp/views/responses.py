@@ -18,7 +18,7 @@ from ..service.components import Components
 class Chunks:
     """What the server iterates over, and closes however the response ends.
 
-    Also where the iteration never began: after HEAD, or when the client went away first.
+    It is closed even if iteration never began: after HEAD, or if the client left first.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Chunks:
         self._asked = asked
 
     def __iter__(self) -> Iterator[bytes]:
-        # Whoever has to do with requests has seen this one by now, and it lasts as its stream does.
+        # All request handlers have run, and the request lasts as long as the stream.
         if self._asked is not None:
             forget_parsed(self._asked)
             self._asked = None
@@ -41,7 +41,7 @@ class Chunks:
 
 
 class StreamResponse(Response):
-    """Tells the connection which of the server's responses it belongs to."""
+    """Passes the server's own response object to the connection."""
 
     connection: Connection
 
@@ -61,22 +61,22 @@ def stream(components: Components, feed: Feed) -> Response:
     )
     frames = follow(feed, connection, waker, components.settings.heartbeat)
     in_context = cast("Generator[bytes]", stream_with_context(frames))
-    # The server keeps `environ` to the end of the stream.
+    # The server keeps `environ` until the stream ends.
     chunks = Chunks(in_context, connection, request.environ.pop("werkzeug.request", None))
-    # Past Werkzeug's own iterators, which would cost time for each event.
+    # Bypasses Werkzeug's iterators, which would cost time per event.
     response = StreamResponse(chunks, headers=sse.HEADERS, direct_passthrough=True)
     response.connection = connection
     return response
 
 
 def forget_parsed(asked: Request) -> None:
-    """Free what was read from a request: a whole history, and what headers and body were parsed to.
+    """Free what was parsed from a request: a stream lasts minutes, and a history can be long.
 
-    Whoever asks later, as an application's teardown may, finds no body; the rest is parsed again.
+    Later readers, such as an application's teardown, find no body; the rest is parsed again.
     """
     fields = vars(asked)
     for name in tuple(fields):
-        # Only what an application's own class of requests has not made its own.
+        # Only what the application's own request class has not overridden.
         found = getattr(type(asked), name, None)
         if isinstance(found, cached_property) and found is getattr(Request, name, None):
             del fields[name]
@@ -84,6 +84,6 @@ def forget_parsed(asked: Request) -> None:
 
 
 def whole(frames: bytes) -> Response:
-    """200 and a stream that is complete already."""
-    # No list: Werkzeug would tell its length, and a stream has none.
+    """200 and a complete stream."""
+    # Not a list: Werkzeug would send its length, and a stream has none.
     return Response(iter((sse.RETRY + frames,)), headers=sse.HEADERS)

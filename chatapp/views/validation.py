@@ -1,4 +1,4 @@
-"""What a client sends, checked: each field has its kind and bound, and a fault names its field."""
+"""Validates what clients send: each field has a type and a limit, and errors name the field."""
 
 import json
 import logging
@@ -34,9 +34,9 @@ KEY: Final = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 def json_body(settings: Settings) -> dict[str, Any]:
     """The request's JSON object.
 
-    :raises ChatAppError: it is none, too large, or does not arrive.
+    :raises ChatAppError: it is not an object, too large, or does not arrive.
     """
-    # A form or a plain-text body can be posted from any site; JSON needs that site's permission.
+    # Any site can post a form or plain text; posting JSON needs our permission (CORS).
     if not request.is_json:
         raise NotJSON("Send JSON, with the header Content-Type: application/json.")
     sent = decoded(_received(settings), request.headers.get("Content-Encoding", ""), settings)
@@ -50,11 +50,11 @@ def json_body(settings: Settings) -> dict[str, Any]:
 
 
 def _received(settings: Settings) -> bytes:
-    """The whole body, which the request keeps.
+    """The whole body; the request caches it.
 
     :raises ChatAppError: it is too large, or does not arrive.
     """
-    # One more than allowed: a body of unknown length is cut off there without a word.
+    # One more than allowed: a body of unknown length is silently truncated there.
     request.max_content_length = settings.body_max_bytes + 1
     try:
         with body_deadline(socket_of(request.environ), settings.body_timeout):
@@ -66,7 +66,7 @@ def _received(settings: Settings) -> bytes:
     except ChatAppError:
         raise
     except Exception as error:
-        # Each server has errors of its own for chunks that are none, or that break off.
+        # Each server has its own errors for invalid or truncated chunks.
         logger.warning("a request's body could not be read: %r", error)
         raise InvalidRequest("The request's body is not valid HTTP.") from None
     if len(sent) > settings.body_max_bytes:
@@ -105,7 +105,7 @@ def decoded(sent: bytes, encoding: str, settings: Settings) -> bytes:
 
 
 def idempotency_key() -> str | None:
-    """:raises InvalidRequest: a key that is no key."""
+    """:raises InvalidRequest: the key is malformed."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not KEY.fullmatch(key):
         raise InvalidRequest(
@@ -115,7 +115,7 @@ def idempotency_key() -> str | None:
 
 
 def chat_request(body: dict[str, Any], settings: Settings) -> ChatRequest:
-    """:raises InvalidRequest: naming the field."""
+    """:raises InvalidRequest: names the field."""
     refuse_unknown(body, _READERS)
     parsed = ChatRequest()
     for name, value in body.items():
@@ -140,7 +140,7 @@ def chat_request(body: dict[str, Any], settings: Settings) -> ChatRequest:
 
 
 def refuse_unknown(body: dict[str, Any], known: Any) -> None:
-    """:raises UnknownField: for the first field that is not known."""
+    """:raises UnknownField: for the first unknown field."""
     for name in body:
         if name not in known:
             shown = name[:64].encode("ascii", "backslashreplace").decode()
@@ -148,7 +148,7 @@ def refuse_unknown(body: dict[str, Any], known: Any) -> None:
 
 
 def text_field(name: str, value: Any, most: int) -> str:
-    """A text that is not blank and has at most `most` characters."""
+    """A non-blank string of at most `most` characters."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidRequest(f"{name} must be a non-blank string.", param=name)
     _check_text(name, value, most)
@@ -205,7 +205,7 @@ def _check_message(place: str, message: Any, settings: Settings) -> None:
 
 
 def _nested_too_deep(value: Any) -> bool:
-    """Whether the SDK, which walks through a message by recursion, could fail to."""
+    """Whether the SDK, which recurses into messages, could exceed the stack."""
     level = [value]
     for _ in range(MAX_NESTING):
         inner = (each.values() if isinstance(each, dict) else each for each in level)

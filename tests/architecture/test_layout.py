@@ -2,6 +2,7 @@
 
 import ast
 import functools
+import re
 import sys
 from pathlib import Path
 
@@ -198,6 +199,31 @@ def test_every_module_has_a_docstring_and_is_not_too_long(file: Path) -> None:
     assert ast.get_docstring(tree_of(file))
     lines = len(file.read_text().splitlines())
     assert lines <= MAX_FILE_LINES
+
+
+def parameters_of(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
+    """What a function takes; of a class, its fields and what `__init__` takes."""
+    if isinstance(node, ast.FunctionDef):
+        args = node.args
+        return {each.arg for each in (*args.posonlyargs, *args.args, *args.kwonlyargs)}
+    found = set()
+    for each in node.body:
+        if isinstance(each, ast.AnnAssign):
+            found.add(ast.unparse(each.target))
+        elif isinstance(each, ast.FunctionDef) and each.name == "__init__":
+            found |= parameters_of(each)
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_a_docstring_names_parameters_that_there_are(file: Path) -> None:
+    for node in ast.walk(tree_of(file)):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        if isinstance(node, ast.FunctionDef) and node.args.kwarg:  # Its overloads have them.
+            continue
+        named = re.findall(r":param (\w+):", ast.get_docstring(node) or "")
+        assert set(named) <= parameters_of(node), node.name
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)

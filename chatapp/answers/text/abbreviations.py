@@ -1,6 +1,6 @@
-"""What a full stop is worth: the end of a sentence, of an abbreviation, of a number. No I/O.
+"""What a full stop ends: a sentence, an abbreviation or a number. No I/O.
 
-It is judged by the text before it alone; what it is not sure of, the next word decides.
+This is judged by the text before it alone; doubtful cases are left to the next word.
 """
 
 import re
@@ -38,7 +38,7 @@ SHORT_FORMS = words(
 
 
 class Ending(Enum):
-    """What the marks seen last are worth."""
+    """What the latest punctuation ends."""
 
     WIDE = auto()  # 。！？ end a sentence whatever follows
     SHARP = auto()  # ! and ?
@@ -53,7 +53,7 @@ IN_DOUBT = (Ending.ELLIPSIS, Ending.SHORT_FORM)
 
 
 def ending_of_dot(line: str, begins_line: bool) -> Ending:
-    """What a full stop after `line` is worth; `begins_line` says that this is the whole line."""
+    """What a full stop after `line` ends; `begins_line`: it is the whole line so far."""
     if begins_line and LIST_NUMBER.fullmatch(line):
         return Ending.NEVER
     recent = line[-REACH:]

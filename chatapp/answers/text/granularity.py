@@ -1,8 +1,8 @@
-"""How much of an answer comes in one piece: a token, a word, a sentence or everything.
+"""How much of an answer is one event: a token, a word, a sentence or everything.
 
 The writer splits what the model sends so that no word and no sentence ends inside an event. A
-coarser reader then only joins neighbouring events, and every cursor stays one event number, also
-when the granularity changes at a reconnect.
+coarser reader then only joins neighbouring events, and a cursor is always one event number, even if
+the granularity changes at a reconnect.
 """
 
 import re
@@ -29,7 +29,7 @@ class Granularity(StrEnum):
 
 
 class Splitter:
-    """The writer's side: cuts the pieces of one text, in order."""
+    """The writer's side: splits the pieces of one text, in order."""
 
     __slots__ = ("_cutter",)
 
@@ -37,7 +37,7 @@ class Splitter:
         self._cutter = SentenceCutter()
 
     def split(self, text: str) -> tuple[str, ...]:
-        """The same text in parts, none empty, no word or sentence ending inside one."""
+        """The text in non-empty parts; no word or sentence ends inside one."""
         if _PLAIN(text) and self._cutter.take_plain(text):
             return (text,)
         cuts = self._cutter.feed(text)
@@ -51,8 +51,8 @@ class Splitter:
 class Joiner:
     """A reader's side: events in, the same text in fewer events out.
 
-    :param before: text and reasoning that the reader already has, so that a sentence is known to
-        be one though its reader came in its middle.
+    :param before: text and reasoning that the reader already has, so that sentences are recognised
+        if the reader starts in the middle of one.
     """
 
     __slots__ = ("_cutters", "_granularity", "_held", "_texts")
@@ -67,7 +67,7 @@ class Joiner:
                 self._cutters[kind].feed(text)
 
     def join(self, events: Iterable[Event]) -> Iterator[Event]:
-        """The events that are complete by now; a joined one carries the last one's number."""
+        """The events that are complete; a joined one has the number of its last part."""
         for event in events:
             if event.type not in DELTAS:
                 yield from self._release()
@@ -83,7 +83,7 @@ class Joiner:
                 yield from self._release()
 
     def _cuts(self, event: Event, text: str) -> list[int]:
-        """Where a piece ends, before (0) or behind (its length) this event."""
+        """Where a piece ends: before this event (0) or after it (its length)."""
         if self._granularity is Granularity.SENTENCE:
             return self._cutters[event.type].feed(text)
         if self._granularity is Granularity.WORD and self._texts:

@@ -1,13 +1,13 @@
 """Where sentences end, while the text is still being written. No I/O.
 
-The writer of an answer splits each chunk of model text where a sentence ends; readers group whole
-events into sentences. Both use `SentenceCutter`, and both find the same boundaries because each
-character is judged by the text before it alone:
+The writer of an answer splits each piece of text where a sentence ends; readers group whole events
+into sentences. Both use `SentenceCutter`, and find the same boundaries because each character is
+judged only by the text before it:
 
     whether a sentence ends at p depends on text[:p] and on text[p], on nothing later.
 
-So a boundary that is not decided yet always lies at the very end of the text received, and deciding
-it never asks for a cut inside text that has already been sent. What follows from that:
+So an undecided boundary is always at the very end of the text received, and deciding it never
+requires a cut inside text that has already been sent. It follows that:
 
 * White space after a sentence leads the next one. Only where the next word has to be seen to decide
   ("wait... what", `"Go!" she said`, "5 p.m. on") does it stay with the text before it.
@@ -59,8 +59,8 @@ class SentenceCutter:
     """Finds where the sentences of one text end, as the text arrives piece by piece.
 
     The boundaries do not depend on how the text is divided into pieces. They do depend on all the
-    text from its start: whoever begins in the middle feeds what stands before first. Memory is
-    bounded and time is linear, whatever the text. One instance per text; not thread-safe.
+    text from its start: to begin in the middle, feed the text before it first. Memory is bounded
+    and time is linear, whatever the text. One instance per text; not thread-safe.
     """
 
     __slots__ = (

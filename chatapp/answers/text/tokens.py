@@ -1,22 +1,21 @@
-"""About how many tokens a text has, for who has no tokenizer; no I/O."""
+"""Estimates token counts without a tokenizer; no I/O."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 BYTES_PER_TOKEN: Final = 4
-"""Of UTF-8; an estimate that holds for every script about equally well."""
+"""Bytes of UTF-8; works about equally well for all scripts."""
 
 
 def estimated_tokens(texts: Iterable[str]) -> int:
-    """Of these texts together."""
+    """The tokens of these texts together."""
     return -(-sum(map(_size, texts)) // BYTES_PER_TOKEN)
 
 
 def texts_of(message: Mapping[str, Any]) -> Iterable[str]:
-    """The texts of a message in OpenAI's form.
+    """The texts of a message in OpenAI's format.
 
-    What else is in it, such as a picture, costs what the model makes of it. Nobody knows that here,
-    so it counts nothing.
+    Other content, such as an image, counts as nothing: its cost depends on the model.
     """
     content = message.get("content")
     parts = content if isinstance(content, list) else [content]

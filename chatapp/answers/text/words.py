@@ -1,6 +1,6 @@
 """Where words end, without a dictionary. No I/O.
 
-A word is what white space separates, or a single character of Han and Kana, which are written
+A word is delimited by white space, or is a single character of Han or Kana, which are written
 without spaces.
 """
 
@@ -18,7 +18,7 @@ def extends(left: str, right: str) -> bool:
         or right == "\u200d"
         or unicodedata.category(right)[0] == "M"
         or "\uff9e" <= right <= "\uff9f"  # half-width voiced sound marks
-        or "\udc00" <= right <= "\udfff"  # second half of a pair that JSON escapes cut in two
+        or "\udc00" <= right <= "\udfff"  # second half of a surrogate pair that was split
         or "\U0001f3fb" <= right <= "\U0001f3ff"  # skin tones
     )
 
@@ -26,8 +26,8 @@ def extends(left: str, right: str) -> bool:
 def cuts_word(before: str, after: str) -> bool:
     """Whether a cut between these two non-empty pieces falls inside a word.
 
-    A cut on either side of white space cuts no word; one inside CR LF or inside a character made of
-    several code points always counts as one that does.
+    A cut next to white space never does; one inside CR LF, or inside a character of several code
+    points, always does.
     """
     left, right = before[-1], after[0]
     if extends(left, right):
@@ -38,7 +38,7 @@ def cuts_word(before: str, after: str) -> bool:
 
 
 def last_word_boundary(text: str) -> int:
-    """Greatest offset in 1..len(text)-1 at which `text` can be cut between words; 0: there is none.
+    """The largest offset in 1..len(text)-1 between two words of `text`; 0: there is none.
 
     White space leads the word that follows it ("Hello" | " world"); a line end closes its line.
     """

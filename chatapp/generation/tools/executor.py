@@ -1,10 +1,10 @@
-"""The calls of one round, run beside each other.
+"""Runs the calls of one round concurrently.
 
-Each runs in a thread of its own and has a time limit. What hangs does not keep the answer: under
-gevent its greenlet is killed. A real thread can't be; it runs on, and its result is dropped.
+Each call has its own thread and a time limit. A call that hangs does not hold the answer: under
+gevent its greenlet is killed. A real thread can't be killed; it runs on, and its result is dropped.
 
-Under gevent no limit helps against a function that keeps the processor: it stops the whole worker,
-and the log names it (`blocking`). Such work belongs into a real thread or another process.
+Under gevent, no limit helps against a function that keeps the processor: it stops the whole worker,
+and the log names it (`runtime/stall_watch`). Such work belongs in a real thread or another process.
 """
 
 import contextlib
@@ -22,11 +22,11 @@ from ...runtime.stall_watch import killer
 logger = logging.getLogger(__name__)
 
 MAX_PARALLEL_CALLS: Final = 8
-"""Calls of one round that run at the same time; the others wait."""
+"""Calls of one round that run concurrently; the others wait."""
 MAX_CALLS: Final = 32
-"""Calls of one round that are run at all."""
+"""Maximum calls of one round."""
 MAX_ERROR_CHARS: Final = 1000
-"""Characters of an error's text."""
+"""Maximum characters of an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class ToolContext:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What the model asks for.
+    """A call that the model asks for.
 
     :param arguments: JSON, as the model wrote it.
     :param extra: what else its server says of the call, for the next request.
@@ -54,13 +54,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What came of a call: `error` is a sentence, or None where `result` counts."""
+    """The outcome of a call: `error` is a sentence, or None if there is a `result`."""
 
     call: Call
     result: Any = None
-    """A text, or what JSON can say."""
+    """A string, or anything that JSON can express."""
     content: str = ""
-    """The same as a text for the model."""
+    """The same as text for the model."""
     error: str | None = None
 
 
@@ -74,7 +74,7 @@ class Cancelled(Exception):
 
 
 class Registry(Protocol):
-    """What knows the functions."""
+    """Knows the registered functions."""
 
     def refusal(self, name: str) -> str | None:
         """Why a call of this tool can't run."""
@@ -95,12 +95,12 @@ class _Running:
     call: Call
     deadline: float
     over: bool = False
-    """Set by whoever is first: the thread with its result, or who waits no longer."""
+    """Set by whoever is first: the thread with its result, or the waiter that gives up."""
     kill: Callable[[], None] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def close(self) -> bool:
-        """Whether it was open until now."""
+        """Close it. Returns whether it was open until now."""
         with self.lock:
             was_open, self.over = not self.over, True
             return was_open
@@ -156,7 +156,7 @@ class ToolRun:
         try:
             if not running.over:
                 result = self._tools.call(running.call, self._context)
-        except BaseException:  # Also what would end a thread, or has killed this one.
+        except BaseException:  # Also SystemExit, and the exception that killed this greenlet.
             if not running.over:
                 logger.exception("tool %s failed", running.call.name)
         running.kill = None
@@ -166,7 +166,7 @@ class ToolRun:
             self._tools.hangs(running.call.name, -1)
 
     def _await(self, on_result: Callable[[ToolResult], None]) -> None:
-        """Take the next result, or end what has run for too long."""
+        """Take the next result, or end a call that has run for too long."""
         patience = min(each.deadline for each in self._running) - time.monotonic()
         with contextlib.suppress(queue.Empty):
             news = self._news.get(timeout=max(patience, 0.0))
@@ -185,7 +185,7 @@ class ToolRun:
                 self._take(late.index, failed(late.call, slow), on_result)
 
     def _abandon(self, running: _Running) -> bool:
-        """Whether it was still running; its result counts no more then."""
+        """Give up a call. Returns whether it was still running; its result is then ignored."""
         self._tools.hangs(running.call.name, +1)
         if not running.close():
             self._tools.hangs(running.call.name, -1)

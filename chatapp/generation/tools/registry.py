@@ -1,7 +1,6 @@
 """Python functions that the model may call.
 
-Whatever goes wrong with a call becomes a text for the model, which often finds another way; the log
-has what happened.
+If a call fails, the model gets a sentence, and often finds another way; the details are logged.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ from .schema import Signature
 logger = logging.getLogger(__name__)
 
 MAX_HANGING_THREADS: Final = 16
-"""Threads that a tool may leave hanging before it is refused."""
+"""Hanging threads that a tool may have before further calls are refused."""
 
 
 class ToolError(Exception):
@@ -77,13 +76,13 @@ class Tools:
     ) -> None:
         """Let the model call `function`.
 
-        It runs in a thread of its own, outside of any request. It returns a text or what JSON can
-        say, and raises `ToolError` for what the model should know.
+        It runs in a thread of its own, outside any request. It returns a string or anything that
+        JSON can express, and raises `ToolError` to tell the model something.
 
         :param timeout: seconds.
         :param max_bytes: of the result, as UTF-8.
-        :raises Undescribable: the model can't be told of it.
-        :raises ConfigError: a limit makes no sense, or the name is taken.
+        :raises Undescribable: it can't be described to the model.
+        :raises ConfigError: a limit is invalid, or the name is taken.
         """
         signature = Signature(function, name, ToolContext)
         timeout = self._timeout if timeout is None else timeout
@@ -106,7 +105,7 @@ class Tools:
         context: ToolContext,
         on_result: Callable[[ToolResult], None] | None = None,
     ) -> list[ToolResult]:
-        """Run calls beside each other.
+        """Run calls concurrently.
 
         :param on_result: gets each result as it comes, in the caller's thread.
         :returns: a result for each call, in their order.
@@ -114,7 +113,7 @@ class Tools:
         return self.prepare(calls, context).run(on_result or (lambda _result: None))
 
     def prepare(self, calls: Sequence[Call], context: ToolContext) -> ToolRun:
-        """The same in two steps, for who may want to cancel it."""
+        """Like `run`, in two steps, for callers that may cancel."""
         return ToolRun(self, calls, context)
 
     def refusal(self, name: str) -> str | None:
@@ -165,14 +164,14 @@ class Tools:
             )
         if isinstance(result, str):
             return ToolResult(call, result, result)
-        # Decoded again: what is kept must be what was measured, whatever the tool does with it.
+        # Decoded again, so that the tool can't change what was measured.
         return ToolResult(call, msgspec.json.decode(encoded), encoded.decode())
 
 
 def arguments_of(call: Call) -> dict[str, Any]:
-    """A call's arguments as an object; nothing, which some servers send, is an empty one.
+    """A call's arguments as an object; an empty string, which some servers send, is an empty one.
 
-    :raises msgspec.DecodeError: this is no JSON object.
+    :raises msgspec.DecodeError: they are not a JSON object.
     """
     if not call.arguments.strip():
         return {}

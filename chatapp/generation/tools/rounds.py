@@ -1,9 +1,9 @@
 """One answer out of several requests: the model calls tools, and goes on with what they return.
 
 `ToolRounds` is a `Stream` (`answer`) around the streams of the rounds. A round that ends with tool
-calls is followed by another, whose messages have the calls and their results; the text of all
-rounds is one answer. After the last round that may call tools the model is asked to answer without:
-what it has found out is paid for, and an answer from that is worth more than an error.
+calls is followed by another, whose messages contain the calls and their results; the text of all
+rounds is one answer. After the last round with tools, the model is asked to answer without them:
+its findings are paid for, and an answer from them is worth more than an error.
 """
 
 import itertools
@@ -62,7 +62,7 @@ class Round(Stream, Protocol):
 
 
 class RoundsCancellation:
-    """Ends what an answer waits for at the moment: one request after the other, or tools.
+    """Ends whatever an answer is waiting for: the current request, or tools.
 
     A `transport.Cancellation` serves one request, and is used up when that is cut off after its
     last word.
@@ -74,7 +74,7 @@ class RoundsCancellation:
         self.cancelled = False
 
     def enter(self, cancel: Callable[[], None]) -> None:
-        """Begin to wait for something that `cancel` ends, without waiting itself.
+        """Register what ends the next wait; does not wait itself.
 
         :raises Interrupted: the answer was stopped before.
         """
@@ -136,7 +136,7 @@ class ToolRounds:
         self._copy(self._round, write, ended)
 
     def usage(self, text: str) -> tuple[dict[str, int], str]:  # noqa: ARG002 - each round's own
-        """The sum over the rounds: each of them was paid for."""
+        """The sum of all rounds, since each is paid for."""
         counted, sources = self._counted, self._sources
         if self._round:
             last, source = self._round.usage(self._written.text)
@@ -191,7 +191,7 @@ class ToolRounds:
         return self._round
 
     def _settle(self, stream: Round) -> None:
-        """Count a round that is over, and give its connection back."""
+        """Count a round that has ended, and return its connection."""
         counted, source = stream.usage(self._written.text)
         self._counted = _sum(self._counted, counted)
         self._sources.add(source)
@@ -215,7 +215,7 @@ class ToolRounds:
         self._write_event(EventType.TOOL, about | outcome)
 
     def _call(self, wanted: WantedCall) -> Call:
-        """A call in whole characters, with an id that no other call of this answer has."""
+        """A call without unpaired surrogates, with an id that is unique in this answer."""
         given, function = wanted.id or "", wanted.function
         if not ID.fullmatch(given) or given in self._ids:
             given = next(f"call_{n}" for n in self._numbers if f"call_{n}" not in self._ids)
@@ -261,7 +261,7 @@ class _Written:
 
 
 def _as_sent(call: Call) -> dict[str, Any]:
-    """A call as the next request repeats it; templates of many servers fail at broken JSON."""
+    """A call as the next request repeats it; many servers' templates fail on invalid JSON."""
     arguments = call.arguments if isinstance(_readable(call), dict) else "{}"
     function = {"name": call.name, "arguments": arguments.strip() or "{}"}
     whole = call.extra.get("function", {}) | function
@@ -274,7 +274,7 @@ def _answered(result: ToolResult) -> dict[str, Any]:
 
 
 def _readable(call: Call) -> Any:
-    """The arguments as an object, or as they were written where that is none."""
+    """The arguments as an object, or as a string if they are none."""
     try:
         return arguments_of(call)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -282,7 +282,7 @@ def _readable(call: Call) -> Any:
 
 
 def _whole(text: str) -> str:
-    """The text without halves of characters, which can't be sent."""
+    """The text without unpaired surrogates, which can't be sent."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -1,9 +1,9 @@
-"""What a model is told of a Python function, and how its arguments are checked; no I/O.
+"""Describes a Python function to a model, and validates its arguments; no I/O.
 
-Types come from the annotations, texts from the docstring: the first paragraph is the tool's
-description, and the parameters' are found in the styles of Google (`Args:`), Sphinx (`:param x:`)
-and NumPy (`Parameters` underlined). `Annotated[int, msgspec.Meta(description="…", ge=1)]` says it
-in the signature, and wins.
+Types come from the annotations, descriptions from the docstring: the first paragraph describes the
+tool, and parameters are found in Google (`Args:`), Sphinx (`:param x:`) and NumPy style
+(`Parameters` underlined). `Annotated[int, msgspec.Meta(description="…", ge=1)]` in the signature
+takes precedence.
 """
 
 import inspect
@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
-"""What OpenAI takes for a function's name."""
+"""What OpenAI accepts as a function's name."""
 _SECTION: Final = re.compile(r"(?:Args|Arguments|Parameters|Params):\s*\Z")
 _ENTRY: Final = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)\Z")
 _NUMPY_NAMES: Final = re.compile(r"(\w+(?:\s*,\s*\w+)*)\s*(?::.*)?\Z")
@@ -23,14 +23,14 @@ _SPHINX: Final = re.compile(r":(?:param|parameter|arg|argument)\s+(?:[^:]*\s)?\*
 
 
 class Undescribable(TypeError):
-    """A function that a model can't be told of; the message says what to change."""
+    """A function can't be described to a model; the message says what to change."""
 
 
 class Signature:
     """A function as a tool.
 
     :param context: the class whose instance the function's first parameter may ask for.
-    :raises Undescribable: something can't be said in JSON.
+    :raises Undescribable: JSON can't express something.
     """
 
     def __init__(self, function: Callable[..., Any], name: str | None, context: type) -> None:
@@ -70,9 +70,9 @@ class Signature:
         return {"type": "function", "function": function}
 
     def check(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The given arguments, in the types of the annotations.
+        """The arguments, converted to the annotated types.
 
-        :raises msgspec.ValidationError: saying what does not fit, and where.
+        :raises msgspec.ValidationError: says what does not fit, and where.
         """
         checked = msgspec.convert(arguments, self._arguments)
         return {name: getattr(checked, name) for name in arguments}
@@ -138,7 +138,7 @@ def _default(parameter: inspect.Parameter) -> tuple[Any, ...]:
 
 
 def parameter_texts(doc: str) -> dict[str, str]:
-    """What a docstring, without its indentation, says of each parameter."""
+    """What an unindented docstring says about each parameter."""
     lines = doc.splitlines()
     found = _sphinx(lines)
     for number, line in enumerate(lines):

@@ -7,7 +7,7 @@ import { isMissing, newKey, persist, request } from "../net/api.js";
 import { addAnswer, addQuestion, follow, idle } from "./views.js";
 
 /**
- * Asks `text` at the end, or in the place of other messages.
+ * Asks `text` at the end, or replacing other messages.
  * @param {Conversing} conversing
  * @param {string} text
  * @param {Place} [place]
@@ -45,7 +45,7 @@ export async function send(conversing, text, place = {}) {
 }
 
 /**
- * Makes a conversation first, where settings have been chosen for one.
+ * Creates a conversation first, if settings have been chosen for it.
  * @param {Conversing} conversing
  * @param {string} text
  * @param {Place} place
@@ -70,7 +70,7 @@ function name(conversing, id) {
 }
 
 /**
- * Shows again what the question was to replace.
+ * Restores what the question would have replaced.
  * @type {(conversing: Conversing, replaced: MessageView[], at: number) => void}
  */
 function takeBack(conversing, replaced, at) {
@@ -91,7 +91,7 @@ function sendToNew(conversing, text) {
 }
 
 /**
- * Puts the text back where it was written.
+ * Puts the text back into the box that it came from.
  * @type {(conversing: Conversing, text: string, place: Place, replaced: any[]) => void}
  */
 function giveBack({ thread, composer }, text, { edit, regenerate }, replaced) {
@@ -108,7 +108,7 @@ function beginAttempt(conversing) {
 	const { chat, composer, signal } = conversing;
 	const givenUp = new AbortController();
 	let isTroubled = false;
-	// An undisturbed request is about to tell the answer's id, with which it can be stopped.
+	// The request is about to return the answer's id, which is needed to stop it.
 	const stopOrWait = () => attempt.isStopped && isTroubled && givenUp.abort();
 	const attempt = {
 		signal: givenUp.signal,
@@ -131,7 +131,7 @@ function beginAttempt(conversing) {
 }
 
 /**
- * Goes on asking with the same key until the server has said yes or no, or the reader gives up.
+ * Repeats the request with the same key until the server replies or the reader gives up.
  * @type {(url: string) => AskOnce}
  */
 export function createAsking(url) {

@@ -60,7 +60,7 @@ export function follow(conversing, view) {
 }
 
 /**
- * Says that the connection is lost, unless it is back in no time.
+ * Says that the connection is lost, unless it is back immediately.
  * @type {(chat: Chat, signal: AbortSignal) => Follower["onConnection"]}
  */
 function tellOfTrouble({ status, texts }, signal) {
@@ -88,7 +88,7 @@ async function stop({ chat, composer }, url, signal, onEnd) {
 		await persist(() => request(`${url}/stop`, signal, "POST"), signal);
 	} catch (error) {
 		if (signal.aborted) return;
-		// A new server has taken over, and only the old one can end it: we stop listening.
+		// A new server has started, and only the old one can end the answer: stop following it.
 		if (isMissing(error)) return onEnd({ status: "stopped" });
 		composer.setMode("busy");
 		chat.status.warn(chat.status.sentence(error));

@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Block structure: which line belongs to what (CommonMark 0.31 §3 to §5), without indented code and
- * underlined headings.
+ * Block structure: which block a line belongs to (CommonMark 0.31 §3 to §5), without indented code
+ * and underlined headings.
  *
- * A line is read once, when its end has come. Until then it is drawn as if it had, and taken back
- * before the next piece. So the pieces in which a text comes do not matter.
+ * A line is parsed once, when it is complete. Until then it is drawn as if it were, and removed
+ * again before the next piece. So it does not matter in which pieces a text arrives.
  */
 
 /** @import { Blocks, CodeLeaf, CreateBlocks, Line, TableLeaf } from "../types" */
@@ -24,7 +24,7 @@ import { indentOf, isBlank, skip } from "./line.js";
 import { cut, decode } from "./syntax.js";
 import { addRow, underline } from "./tables.js";
 
-/** What a line is, so many characters tell; the rest is more of the same. */
+/** This many characters decide what a line is; the rest is more of the same. */
 const HEAD_MOST = 2000;
 
 const HEADING = /^(#{1,6})(?:[ \t]+|$)([^]*)/;
@@ -65,7 +65,7 @@ export function createBlocks(root, texts, heading) {
 }
 
 /**
- * Reads the lines that are complete, and the begin of one that is too long to wait.
+ * Parses complete lines, and the beginning of one that is too long to hold back.
  * @type {(blocks: Blocks, text: string) => void}
  */
 function write(blocks, text) {
@@ -107,7 +107,7 @@ function readLine(blocks, text) {
 		else openBlocks(blocks, line);
 	}
 	const { stack, leaf } = blocks;
-	// Only a quote's own begin tells its blank lines from those of what holds it.
+	// Only a quote's own marker tells its blank lines from those of its container.
 	const quote = stack.findLastIndex(({ type }) => type === "quote");
 	if (!blank) for (const each of stack) each.blank = false;
 	else if (leaf?.type !== "code") for (const each of stack.slice(quote + 1)) each.blank = true;
@@ -139,7 +139,7 @@ function openBlocks(blocks, line) {
 	while (!isBlank(line.text)) {
 		const indent = indentOf(line);
 		const text = line.text.replace(/^[ \t]+/, "");
-		// Text that goes on may be indented as it likes.
+		// Continued text may have any indent.
 		if (!(isOpen(blocks, "text") && indent > 3)) {
 			if (openLeaf(blocks, text, indent)) return;
 			if (openContainer(blocks, line, text, indent)) continue;
@@ -149,7 +149,7 @@ function openBlocks(blocks, line) {
 }
 
 /**
- * Text that opens nothing goes on with what is open, or begins a paragraph.
+ * Text that opens nothing continues what is open, or begins a paragraph.
  * @type {(blocks: Blocks, text: string) => void}
  */
 function goOn(blocks, text) {
@@ -195,7 +195,7 @@ function openHeading(blocks, signs, title) {
 	blocks.leaf = openText(parentIn(blocks), innermost(blocks).type, tag, text);
 }
 
-/** All that is read from now on can be undone. @param {Blocks} blocks */
+/** Everything parsed from now on can be undone. @param {Blocks} blocks */
 function beginDraft(blocks) {
 	const { stack, leaf } = blocks;
 	/** @type {(Node | null | undefined)[]} */

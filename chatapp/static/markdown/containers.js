@@ -1,5 +1,5 @@
 // @ts-check
-/** What holds other blocks: quotes, lists and their items, from the outside in. */
+/** Blocks that contain others: quotes, lists and their items, from the outside in. */
 
 /** @import { Blocks, Container, Line } from "../types" */
 
@@ -8,9 +8,9 @@ import { drawLeaf } from "./leaves.js";
 import { indentOf, isBlank, skip, take } from "./line.js";
 
 const DEPTH_MOST = 32;
-/** So many blocks are laid out as one: a long answer does not cost more with each frame. */
+/** This many blocks are laid out as one, so that a long answer's frames don't get dearer. */
 const PART_MOST = 32;
-/** A longer list goes on in another element, lest layout start from the top. */
+/** A longer list continues in another element, so that layout need not start from the top. */
 const ITEMS_MOST = 200;
 
 const MARKER = /^(?:[-+*]|(\d{1,9})[.)])(?=[ \t]|$)/;
@@ -19,7 +19,7 @@ const MARKER = /^(?:[-+*]|(\d{1,9})[.)])(?=[ \t]|$)/;
 export const innermost = ({ stack }) => /** @type {Container} */ (stack.at(-1));
 
 /**
- * Whether such a leaf is open in the innermost container, and the line goes on with that.
+ * Whether such a leaf is open in the innermost container, and the line continues it.
  * @type {(blocks: Blocks, type: string) => boolean}
  */
 export function isOpen({ leaf, depth, stack }, type) {
@@ -32,14 +32,14 @@ export function closeLeaf(blocks) {
 	blocks.leaf = null;
 }
 
-/** Closes what the line does not go on with. @param {Blocks} blocks */
+/** Closes what the line does not continue. @param {Blocks} blocks */
 export function closeUnmatched(blocks) {
 	closeLeaf(blocks);
 	blocks.stack.length = blocks.depth;
 }
 
 /**
- * Makes room for a block in the innermost container that the line goes on with: the stack's last.
+ * Makes room for a block in the innermost container that the line continues: the stack's last.
  * @param {Blocks} blocks
  * @param {boolean} [inList] the block is an item
  * @returns {HTMLElement}
@@ -62,7 +62,7 @@ export function parentIn(blocks, inList) {
 }
 
 /**
- * Leaves `depth` at the containers that the line goes on with.
+ * Sets `depth` to the containers that the line continues.
  * @type {(blocks: Blocks, line: Line) => void}
  */
 export function matchContainers(blocks, line) {
@@ -97,7 +97,7 @@ export function openContainer(blocks, line, text, indent) {
 	const [mark, number] = MARKER.exec(text) ?? [];
 	if (!mark) return false;
 	const isEmpty = isBlank(text.slice(mark.length));
-	// Within a paragraph, a number that begins a line is seldom a list.
+	// In a paragraph, a number at the start of a line is rarely a list.
 	const isText = isEmpty || (number && Number(number) !== 1);
 	if (isOpen(blocks, "text") && isText) return false;
 	take(line, mark.length);

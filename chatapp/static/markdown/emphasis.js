@@ -12,7 +12,7 @@ const PUNCTUATION = /[\p{P}\p{S}]/u;
 const CJK = /[\u3000-\u30ff\uff00-\uffef\p{sc=Han}\p{sc=Hangul}]/u;
 
 /**
- * Whether a run may open, and close, emphasis. CJK knows no spaces: beside it punctuation counts as
+ * Whether a run may open, and close, emphasis. CJK has no spaces: next to it, punctuation counts as
  * a letter.
  * @param {string} char of the run
  * @param {string} before the character before it, or nothing
@@ -46,7 +46,7 @@ export function pair(delimiters, bottom) {
 		}
 		const opener = delimiters[from];
 		emphasize(opener, closer);
-		// What stood between the two has found no other half.
+		// Delimiters between the two have no other half.
 		delimiters.splice(from + 1, at - from - 1);
 		at = from + 1;
 		if (!closer.node.length) delimiters.splice(at, 1);
@@ -62,7 +62,7 @@ function fits(opener, closer) {
 }
 
 /**
- * Takes one or two characters of both for what is between them.
+ * Uses one or two characters of both for what is between them.
  * @type {(opener: Delimiter, closer: Delimiter) => void}
  */
 function emphasize(opener, closer) {
@@ -76,7 +76,7 @@ function emphasize(opener, closer) {
 }
 
 /**
- * Puts all that stands after a node, up to another, into a new element.
+ * Moves everything after a node, up to another, into a new element.
  * @type {(made: HTMLElement, from: ChildNode, to?: ChildNode | null) => void}
  */
 export function wrap(made, from, to = null) {
@@ -85,7 +85,7 @@ export function wrap(made, from, to = null) {
 }
 
 /**
- * Takes what is still open for the half of which the other is on its way.
+ * Treats open delimiters as if their other half were about to follow.
  * @param {Delimiter[]} delimiters
  */
 export function emphasizeOpen(delimiters) {

@@ -1,19 +1,19 @@
 // @ts-check
-/** The text of a block on the page, drawn anew only from the last place that is sure. */
+/** The text of a block on the page, redrawn only from the last safe place. */
 
 /** @import { Inline } from "../types" */
 
 import { scan } from "./scan.js";
 import { cut } from "./syntax.js";
 
-/** What is not closed within so many characters is text. */
+/** What is not closed within this many characters is text. */
 const SPAN_MOST = 1000;
 
 /** All of a short text. @param {string} text */
 export const inline = text => scan(text).made;
 
 /**
- * Adds to a block's text, and writes what is long past for good.
+ * Appends to a block's text, and finalises what is far back.
  * @type {(block: Inline, text: string) => void}
  */
 export function addText(block, text) {
@@ -27,7 +27,7 @@ export function addText(block, text) {
 }
 
 /**
- * Draws a block as far as it has come.
+ * Draws a block as far as it has arrived.
  * @type {(block: Inline, text: string, isOpen: boolean) => void}
  */
 export function drawText(block, text, isOpen) {
@@ -37,7 +37,7 @@ export function drawText(block, text, isOpen) {
 }
 
 /**
- * Puts nodes behind the final ones, and leaves alone what is there already.
+ * Puts nodes after the final ones, and keeps equal ones that are there.
  * @type {(block: Inline, made: DocumentFragment) => void}
  */
 function show({ home, final }, made) {

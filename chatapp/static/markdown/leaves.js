@@ -6,7 +6,7 @@
 import { button, copy, element } from "../dom.js";
 import { addText, drawText } from "./inline.js";
 
-/** What is longer goes on in another element, lest layout start from the top. */
+/** Longer text continues in another element, so that layout need not start from the top. */
 const PIECE_MOST = 8000;
 const COPIED_MS = 2000;
 
@@ -82,14 +82,14 @@ function addHeld(leaf, text) {
 }
 
 /**
- * The next line of a text or of code. The last one is held: it may be a table's head.
+ * The next line of text or code. The last one is held back: it may be a table's head.
  * @type {Add}
  */
 export function addLine(leaf, text) {
 	if (leaf.type === "text") return addHeld(leaf, `\n${text}`);
 	if (leaf.size) addCode(leaf, "\n");
 	addCode(leaf, text);
-	// Only the first line may be the next one of nothing.
+	// Only the first line continues nothing.
 	leaf.size ||= 1;
 }
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** What is left of one line, read from its begin. Tab stops are 4 columns apart. */
+/** The rest of one line, read from its beginning. Tab stops are 4 columns apart. */
 
 /** @import { Line } from "../types" */
 
@@ -13,7 +13,7 @@ export function indentOf({ text, column }) {
 	return ahead - column;
 }
 
-/** Leaves white space out, part of a tab also. @param {Line} line */
+/** Skips white space, also part of a tab. @param {Line} line */
 export function skip(line, columns = Infinity) {
 	for (let left = columns; left > 0 && /^[ \t]/.test(line.text); left--) {
 		const width = widthAt(line.text[0], line.column);
@@ -23,7 +23,7 @@ export function skip(line, columns = Infinity) {
 }
 
 /**
- * Leaves a marker out, and the white space before it.
+ * Skips a marker and the white space before it.
  * @type {(line: Line, length: number) => void}
  */
 export function take(line, length) {

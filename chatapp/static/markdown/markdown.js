@@ -1,13 +1,13 @@
 // @ts-check
-/** Markdown, drawn while it comes: DOM nodes only, in linear time, a little in each frame. */
+/** Markdown, drawn as it arrives: DOM nodes only, in linear time, a little per frame. */
 
 /** @import { CreateMarkdown } from "../types" */
 
 import { createBlocks } from "./blocks.js";
 
-/** A page in the background gets no frames; it draws so many ms later instead. */
+/** A background page gets no frames; it draws after this many ms instead. */
 const FRAMELESS_MS = 250;
-/** So many characters are read at once, and again while a frame's share of time lasts. */
+/** Characters parsed per step; steps repeat while the frame has time. */
 const SLICE_CHARS = 1024;
 const SLICE_MS = 8;
 
@@ -54,7 +54,7 @@ export function createMarkdown(container, options = {}) {
 }
 
 /**
- * Reads for a frame's share of time.
+ * Parses while the frame has time.
  * @param {ReturnType<typeof createBlocks>} blocks
  * @param {string} waiting
  * @param {boolean} isEnd nothing more will come
@@ -76,7 +76,7 @@ function readSome(blocks, waiting, isEnd) {
 function sliceEnd(waiting, isEnd) {
 	const end = Math.min(SLICE_CHARS, waiting.length);
 	if (waiting[end - 1] !== "\r") return end;
-	// The other half of a line end may be on its way.
+	// The second half of a CR LF may follow.
 	if (end < waiting.length) return end + 1;
 	return isEnd ? end : end - 1;
 }

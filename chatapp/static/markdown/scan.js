@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Reads the text inside of a block: links, code, math, and by `emphasis` the rest (CommonMark 0.31
+ * Parses the text inside a block: links, code, math and, with `emphasis`, the rest (CommonMark 0.31
  * §6). HTML stays text. Links lead to the web or to a mailbox; images are links.
  */
 
@@ -10,11 +10,11 @@ import { element } from "../dom.js";
 import { emphasizeOpen, flanks, pair, wrap } from "./emphasis.js";
 import { DESTINATION, EDGE, TOKEN, decode, isAllowed, trimmedUrl } from "./syntax.js";
 
-/** Most delimiters, and most brackets, that wait for their other half. */
+/** Maximum delimiters, and maximum brackets, that wait for their other half. */
 const OPEN_MOST = 40;
 /** A longer run is a line drawn with characters. */
 const RUN_MOST = 16;
-/** May be the begin of math whose end is on its way. */
+/** May be the beginning of math whose end has not arrived. */
 const MATH_BEGIN = /^(?:\\[([]|\$\$|\$\S[^$\n]*$)/;
 
 /**
@@ -54,7 +54,7 @@ function noteSafe(state) {
 	state.safe = { at, last: made.lastChild, length: words?.length };
 }
 
-/** Takes back what came after the last safe place. @param {Scan} state */
+/** Undoes what came after the last safe place. @param {Scan} state */
 function cutAtSafe({ made, safe: { at, last, length } }) {
 	if (length !== undefined && last instanceof Text) last.data = last.data.slice(0, length);
 	while (made.lastChild && made.lastChild !== last) made.lastChild.remove();
@@ -152,7 +152,7 @@ function openBracket(state, text) {
 }
 
 /**
- * Makes a link of what stands since the last bracket, if a destination follows.
+ * Makes a link of the text since the last bracket, if a destination follows.
  * @param {Scan} state
  * @returns {number} how much of the source belongs to it
  */
@@ -177,10 +177,10 @@ function closeBracket(state) {
 	state.words = null;
 	if (opener.isImage) {
 		anchor.dataset.chat = "image";
-		// Assigned in any case: what an image is called is text, without emphasis or links.
+		// Always set: an image's description is plain text.
 		anchor.textContent = anchor.textContent || url;
 	} else {
-		// Links hold no links.
+		// Links can't contain links.
 		for (const each of anchor.querySelectorAll("a")) each.replaceWith(each.textContent ?? "");
 		for (const each of brackets) each.isActive &&= each.isImage;
 	}

@@ -1,5 +1,5 @@
 // @ts-check
-/** What stands for what inside of a block (CommonMark 0.31 §6): patterns, escapes, addresses. */
+/** Inline syntax (CommonMark 0.31 §6): patterns, escapes, addresses. */
 
 const { raw } = String;
 /** @type {Record<string, string>} */
@@ -19,15 +19,15 @@ const SIGN = raw`[!-\/:-@[-\x60{-~]`;
 const ENTITY = raw`&(?:#(\d{1,7})|#[xX]([\da-fA-F]{1,6})|(${Object.keys(NAMED).join("|")}));`;
 const CODED = new RegExp(raw`\\(${SIGN})|${ENTITY}`, "g");
 /**
- * Where words end, and nothing that has begun before can end differently because of what follows.
+ * Where words end and nothing before can change because of what follows.
  */
 const EDGES = raw`\s\u3000-\u303f\uff00-\uff0f\uff1a-\uff20`;
 export const EDGE = new RegExp(`[${EDGES}]`);
-/** `$x$`: what stands beside the dollars tells it from prices. */
+/** `$x$`: the characters next to the dollars distinguish it from prices. */
 const DOLLARS = raw`(?<!\w)\$[^\s$](?:[^$\n]*[^\s$\\])?\$(?![\w$])`;
 const MAIL = raw`[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+`;
 const NO_URL = raw`\s<>[\]\x60\\"|\u3000-\u30ff\uff00-\uffef\p{sc=Han}`;
-/** The next piece of a text, whatever it is; each name is that of a kind. */
+/** The next token of a text; the group names are its kinds. */
 export const TOKEN = new RegExp(
 	[
 		raw`(?<words>(?:[^${EDGES}\\\x60*_~[\]!<&$h]+|h(?!ttps?:\/\/))+|[ \t]+(?![ \t\n]))`,
@@ -52,7 +52,7 @@ export const DESTINATION = new RegExp(
 );
 
 /**
- * Backslash escapes and character references as what they mean (CommonMark §2.4, §2.5).
+ * Resolves backslash escapes and character references (CommonMark §2.4, §2.5).
  * @param {string} text
  */
 export function decode(text) {
@@ -65,7 +65,7 @@ export function decode(text) {
 }
 
 /**
- * The beginning of a text, without half a character at its end.
+ * The beginning of a text, without an unpaired surrogate at its end.
  * @type {(text: string, most: number) => string}
  */
 export const cut = (text, most) => text.slice(0, most).replace(/[\ud800-\udbff]$/, "");
@@ -76,7 +76,7 @@ export function isAllowed(url, isImage) {
 	return scheme.test(url) && !/[\0-\x1f\x7f]/.test(url);
 }
 
-/** An address in a text, without what rather belongs to the sentence. @param {string} found */
+/** An address in a text, without punctuation that belongs to the sentence. @param {string} found */
 export function trimmedUrl(found) {
 	let url = found;
 	for (let last = ""; last !== url; ) {

@@ -6,7 +6,7 @@
 import { element } from "../dom.js";
 import { inline } from "./inline.js";
 
-/** A longer table goes on in another one, lest layout start from the top. */
+/** A longer table continues in another one, so that layout need not start from the top. */
 const ROWS_MOST = 100;
 const COLUMNS_MOST = 64;
 
@@ -51,7 +51,7 @@ function row(tag, columns, line) {
 }
 
 /**
- * How each column is aligned; null: this is no table.
+ * The columns' alignments; null: not a table.
  * @type {(head: string, line: string) => Columns | null}
  */
 function columnsOf(head, line) {

@@ -1,4 +1,4 @@
-/** Markdown while it is read and drawn. */
+/** Markdown while it is parsed and drawn. */
 
 import type { Texts } from "../types";
 
@@ -7,38 +7,38 @@ export type Line = { text: string; column: number };
 export type Container = {
 	type: "root" | "quote" | "list" | "item";
 	home: HTMLElement;
-	/** The element that gets the next block, where there are many. */
+	/** The element that gets the next block, if there are several. */
 	part?: HTMLElement;
 	/** The last line of it was blank. */
 	blank?: boolean;
-	/** An item's: the indent of what belongs to it. */
+	/** Of an item: the indent of its content. */
 	offset?: number;
-	/** A list's: what each of its items begins with. */
+	/** Of a list: the marker of its items. */
 	marker?: string;
 	isDraft?: boolean;
 };
-/** A text that is being read, line by line. */
+/** A text being parsed line by line. */
 export type Blocks = {
 	texts: Texts;
 	/** The level of `#`. */
 	heading: number;
 	/** What holds the line's blocks, from the outside in. */
 	stack: Container[];
-	/** The containers of the stack that the line goes on with. */
+	/** The containers that the line continues. */
 	depth: number;
 	/** The block that takes text. */
 	leaf: Leaf | null;
-	/** What has come of the last line. */
+	/** What has arrived of the last line. */
 	tail: string;
-	/** The tail goes on with a line whose begin was too long to wait. */
+	/** The tail continues a line whose beginning was too long to hold back. */
 	isLong: boolean;
-	/** Takes back what was drawn of the tail. */
+	/** Removes what was drawn of the tail. */
 	undo(): void;
 };
 /** A run of `*`, `_` or `~` that may open or close emphasis. */
 export type Delimiter = {
 	char: string;
-	/** What it had in the source. */
+	/** Its length in the source. */
 	length: number;
 	opens: boolean;
 	closes: boolean;
@@ -47,9 +47,9 @@ export type Delimiter = {
 	/** Nothing before it fits. */
 	isTried?: boolean;
 };
-/** A `[` or `![` that may begin a link; `bottom`: so many delimiters stand before it. */
+/** A `[` or `![` that may begin a link; `bottom`: how many delimiters precede it. */
 export type Bracket = { node: Text; isImage: boolean; isActive: boolean; bottom: number };
-/** The text of a block while it is read. */
+/** The text of a block while it is parsed. */
 export type Scan = {
 	source: string;
 	at: number;
@@ -60,12 +60,12 @@ export type Scan = {
 	words: Text | null;
 	/** Something may yet turn out to be more than text. */
 	isUnsure: boolean;
-	/** The last sure place, with the last node there, and how long it was if it is text. */
+	/** The last safe place, with the last node there, and its length if it is text. */
 	safe: { at: number; last: ChildNode | null; length: number | undefined };
 };
-/** A block of text: `rest` is drawn anew each time, behind the `final` node. */
+/** A block of text: `rest` is redrawn each time, after the `final` node. */
 export type Inline = { home: HTMLElement; final: ChildNode | null; rest: string };
-/** `isDraft`: what is added is taken back, node by node; those before stay as they are. */
+/** `isDraft`: added nodes are removed again; earlier ones stay. */
 type Growing = { home: HTMLElement; size: number; isDraft?: boolean };
 /** `held`: its last line. */
 export type TextLeaf = Inline &
@@ -119,7 +119,7 @@ export type CreateBlocks = (
 ) => {
 	/** @param text with LF as its only line ends */
 	write(text: string): void;
-	/** Shows what has come so far. */
+	/** Shows what has arrived so far. */
 	draw(): void;
 	/** Nothing follows. */
 	close(): void;
@@ -127,9 +127,9 @@ export type CreateBlocks = (
 export type Markdown = {
 	/** The next piece of the text. */
 	append(text: string): void;
-	/** Draws the rest, in frames, and calls back. Nothing follows but `reset`. */
+	/** Draws the rest, in frames, then calls back. Only `reset` may follow. */
 	end(onEnd: () => void): void;
-	/** Begins anew, with nothing. */
+	/** Starts again with nothing. */
 	reset(): void;
 };
 export type CreateMarkdown = (

@@ -2,9 +2,9 @@
 /**
  * Follows one answer to its end, whatever happens to the connection. No DOM.
  *
- * `EventSource` reconnects by itself while the network is what fails; after an HTTP error it gives
- * up for good, and behind something that buffers it hears nothing. Then the answer's snapshot tells
- * what there is. A page that nobody sees holds no connection.
+ * `EventSource` reconnects by itself if the network fails; after an HTTP error it stops for good,
+ * and behind something that buffers it receives nothing. Then the answer's snapshot shows what
+ * there is. A page that is not visible holds no connection.
  */
 
 /** @import { Ending, FollowAnswer, Following, Outcome } from "../types" */
@@ -12,12 +12,12 @@
 import { ApiError, isMissing, request } from "./api.js";
 import { backoff, isVisible, onVisibility, onWake, untilVisible } from "./backoff.js";
 
-/** A page that comes back into view distrusts a connection that was silent for longer. */
+/** A page that becomes visible again distrusts a connection that was silent for longer. */
 const TRUSTED_MS = 30_000;
-/** `start` never waits for the model: silence as long as this is looked into. */
+/** `start` never waits for the model, so a silence of this length is checked. */
 const NO_START_MS = 4000;
 const SILENCE_MS = 20_000;
-/** Until an event that the snapshot knows of must have come by the stream as well. */
+/** Until an event that the snapshot has must also have come by the stream. */
 const LATE_MS = 1500;
 
 /** Whether the answer is still being written. @param {{status: string}} answer */
@@ -52,7 +52,7 @@ function end({ follower }, ending) {
 }
 
 /**
- * Type of event → what to do with its data.
+ * Event types and their handlers.
  * @type {(following: Following) => Record<string, (data: any) => unknown>}
  */
 const handlersOf = following => ({
@@ -66,7 +66,7 @@ const handlersOf = following => ({
 });
 
 /**
- * Follows by one connection.
+ * Follows over one connection.
  * @param {Following} following
  * @returns {Promise<"over" | "listen" | "ask">} why it left: the answer is over, to listen again,
  *   or to ask for the snapshot
@@ -107,14 +107,14 @@ function listenTo(following) {
 }
 
 /**
- * Looks into a long silence: only the snapshot tells a model that thinks from a proxy that buffers.
+ * Checks a long silence: only the snapshot tells a thinking model from a buffering proxy.
  * @param {Following} following
  * @param {AbortSignal} signal ends the watch
  * @param {() => void} onBuffered the server has told of an event that does not come
  */
 function watchSilence(following, signal, onBuffered) {
 	let heard = Date.now();
-	/** The last event that the server told of in a silence. */
+	/** The last event that a snapshot showed during a silence. */
 	let known = 0;
 
 	async function look() {
@@ -137,7 +137,7 @@ function watchSilence(following, signal, onBuffered) {
 }
 
 /**
- * Follows by the snapshot.
+ * Follows by snapshots.
  * @param {Following} following
  * @returns {Promise<"over" | "listen">}
  */

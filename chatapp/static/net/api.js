@@ -7,7 +7,7 @@ import { backoff } from "./backoff.js";
 
 const TIMEOUT_MS = 60_000;
 
-/** What the server, or the way to it, says instead of a result. */
+/** An error from the server or from the network. */
 export class ApiError extends Error {
 	/**
 	 * @param {string} code of the server's list, or `network`: nobody knows whether it arrived
@@ -25,7 +25,7 @@ export class ApiError extends Error {
 export const isMissing = error => error instanceof ApiError && error.code === "not_found";
 
 /**
- * A proxy's page, or a reply that was cut: only a 4xx tells that the server did nothing.
+ * A proxy's page, or a truncated reply: only a 4xx means that the server did nothing.
  * @param {number} status
  */
 const fault = status => new ApiError(status >= 400 && status < 500 ? "unexpected" : "network");
@@ -38,7 +38,7 @@ export async function request(url, signal, method, json, headers) {
 			body: json && JSON.stringify(json),
 			headers: { Accept: "application/json", "Content-Type": "application/json", ...headers },
 			signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
-			// A conversation may be deleted by a page that is being left.
+			// A page that is being closed may still delete a conversation.
 			keepalive: method === "DELETE",
 		});
 		if (response.status === 204) return null;
@@ -61,7 +61,7 @@ export function requestPage(url, signal) {
 	return new Promise((resolve, reject) => {
 		const asked = new XMLHttpRequest();
 		asked.open("GET", url);
-		// `fetch` can't do this, and Trusted Types leave no other parser.
+		// `fetch` can't do this, and Trusted Types allow no other parser.
 		asked.responseType = "document";
 		asked.onloadend = () => {
 			if (asked.status === 200 && asked.response) resolve(asked.response);

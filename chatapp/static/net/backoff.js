@@ -7,8 +7,8 @@ const LONGEST_MS = 15_000;
 export const isVisible = () => document.visibilityState === "visible";
 
 /**
- * Resolves after a pause that doubles with each attempt that failed, or sooner, when the browser
- * comes online, the page into view, or the signal aborts.
+ * Resolves after a pause that doubles with each failed attempt, or sooner if the browser
+ * comes online, the page becomes visible, or the signal aborts.
  * @type {(attempt: number, signal: AbortSignal) => Promise<void>}
  */
 export function backoff(attempt, signal) {
@@ -20,7 +20,7 @@ export function backoff(attempt, signal) {
 			resolve();
 		};
 		const longest = Math.min(LONGEST_MS, FIRST_MS * 2 ** attempt);
-		// Random, lest all pages come back together after a restart.
+		// Random, so that pages don't all reconnect together after a restart.
 		const timer = setTimeout(wake, longest * (0.75 + Math.random() / 2));
 		onWake(wake, over.signal);
 		signal.addEventListener("abort", wake, { signal: over.signal });
@@ -29,7 +29,7 @@ export function backoff(attempt, signal) {
 }
 
 /**
- * Calls back whenever connections may work again, or may have died unnoticed.
+ * Calls back whenever connections may work again, or may have silently died.
  * @type {(callback: (cause: "online" | "visible") => void, signal: AbortSignal) => void}
  */
 export function onWake(callback, signal) {

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The server's push channel: one connection for all tabs of the browser, and each tab hears all.
+ * The push channel: one connection for all tabs of the browser; each tab gets all events.
  */
 
 /** @import { OpenPushChannel, Push } from "../types" */
@@ -22,14 +22,14 @@ export function openPushChannel(url, name, signal, onPush) {
 		held.abort();
 		held = new AbortController();
 		const until = held.signal;
-		// Locks exist on https and localhost only; elsewhere each visible tab listens for itself.
+		// Locks exist on https and localhost only; elsewhere each visible tab connects itself.
 		if (!navigator.locks) return void (isVisible() && hear(until));
-		// A lock that is given up before it was had rejects.
+		// Aborting a pending lock request rejects it.
 		navigator.locks.request(name, { signal: until }, () => hear(until)).catch(() => {});
 	}
 
 	channel.onmessage = ({ data }) => onPush(data);
-	// A browser keeps no page with an open connection for "back".
+	// Browsers don't cache a page with an open connection for "back".
 	addEventListener("pagehide", () => held.abort(), { signal });
 	addEventListener("pageshow", event => event.persisted && start(), { signal });
 	onVisibility(() => navigator.locks || start(), signal);
@@ -41,7 +41,7 @@ export function openPushChannel(url, name, signal, onPush) {
 }
 
 /**
- * Listens until the signal aborts, each time from where the last one ended.
+ * Listens until the signal aborts, continuing from the last event received.
  * @type {(url: string, tell: (event: Push) => void) => (until: AbortSignal) => Promise<void>}
  */
 function createHearing(url, tell) {
@@ -66,7 +66,7 @@ function createHearing(url, tell) {
 		});
 
 	return async until => {
-		// `EventSource` gives up after an HTTP error; we don't.
+		// `EventSource` stops after an HTTP error; we don't.
 		for (let failures = 0; !until.aborted; await backoff(failures++, until)) {
 			await hearOnce(until, () => (failures = 0));
 		}

@@ -1,4 +1,4 @@
-/** What the server says, and how it is asked and followed. */
+/** Requests, replies and streams. */
 
 export type Fault = { code: string; message: string; retryable?: boolean };
 export type Ending = { status: string; finish_reason?: string | null; error?: Fault | null };
@@ -8,7 +8,7 @@ export type Message = Ending & {
 	content: string;
 	reasoning: string | null;
 	model: string | null;
-	/** The versions of this message, itself among them, the oldest first. */
+	/** All versions of this message, oldest first. */
 	siblings?: string[];
 };
 /** `null`: the server's default. */
@@ -36,7 +36,7 @@ export type Persist = <T>(
 	onTrouble?: () => void,
 ) => Promise<T>;
 
-/** `gone`: the server does not know the answer any more. */
+/** `gone`: the server no longer has the answer. */
 export type Outcome = {
 	status: "done" | "stopped" | "failed" | "gone";
 	finishReason?: string | null;
@@ -51,7 +51,7 @@ export type Tool = {
 };
 export type Whole = { text: string; reasoning: string | null };
 export type Follower = {
-	/** The answer is told again from its start. */
+	/** The answer starts again from the beginning. */
 	onStart(): void;
 	/** The next piece of the answer. */
 	onText(text: string): void;
@@ -60,7 +60,7 @@ export type Follower = {
 	/** Replaces everything received before. */
 	onSnapshot(whole: Whole): void;
 	onConnection(connected: boolean): void;
-	/** Something on the way holds the stream back: from now on the answer comes in steps. */
+	/** Something on the way buffers the stream: the answer now comes in steps. */
 	onBuffered(): void;
 	/** Called once, last. */
 	onEnd(outcome: Outcome): void;
@@ -76,15 +76,15 @@ export type Following = {
 	urls: { answer: string; events: string };
 	follower: Follower;
 	signal: AbortSignal;
-	/** The last event that has come. */
+	/** The last event received. */
 	cursor: number;
-	/** Attempts since something came. */
+	/** Attempts since the last event. */
 	failures: number;
-	/** Something on the way holds the stream back. */
+	/** Something on the way buffers the stream. */
 	isBuffered: boolean;
 };
 
-/** `open`: the channel is open, perhaps again; something may have been missed. */
+/** `open`: the channel is open, perhaps again; events may have been missed. */
 export type Push = {
 	type: "open" | "conversation" | "answer";
 	action?: string;

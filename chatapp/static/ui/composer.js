@@ -4,7 +4,7 @@
 /** @import { Chat, CreateComposer, Mode } from "../types" */
 
 const SAVE_MS = 300;
-/** A longer text is not measured with each key: it fills the box anyway. */
+/** A longer text is not measured at each key; it fills the box anyway. */
 const MEASURED_CHARS = 10_000;
 
 /** @type {CreateComposer} */
@@ -60,7 +60,7 @@ function showState({ refs: { box, submit, composer: form }, texts, config, statu
 	const { length } = box.value;
 	const stops = mode === "busy" || mode === "stopping";
 	const dead = mode !== "busy" && (mode !== "idle" || length > most || !box.value.trim());
-	// Not `disabled`: that would take the focus away from whoever has just pressed it.
+	// Not `disabled`: a button that was just pressed would lose the focus.
 	submit.ariaDisabled = String(dead);
 	submit.ariaLabel = submit.title = stops ? texts.stop : texts.send;
 	form.dataset.stops = String(stops);
@@ -88,7 +88,7 @@ function connectSending({ refs: { box, composer: form } }, onEnter, onPress) {
 	};
 }
 
-/** What the box has, kept for when the reader comes back. @param {Chat} chat */
+/** The box's content, stored until the reader comes back. @param {Chat} chat */
 function createDraft({ refs: { box }, signal, keep, recall }) {
 	let key = "";
 	let timer = 0;
@@ -113,7 +113,7 @@ function createDraft({ refs: { box }, signal, keep, recall }) {
 			save();
 			return text;
 		},
-		/** Changes to another one. @param {string} next */
+		/** Switches to another draft. @param {string} next */
 		open(next) {
 			if (key) save();
 			key = next;

@@ -40,7 +40,7 @@ export function createConversationList(chat) {
 			hidden.delete(id);
 			draw();
 		},
-		/** It is gone, or could not be deleted: the next list has it or not. @param {string} id */
+		/** It was deleted, or could not be: the next list shows which. @param {string} id */
 		forget: id => hidden.delete(id),
 		/** @type {(id: string, onRename: (title: string) => void) => void} */
 		edit: (id, onRename) => editTitle(chat.refs.list, id, chat.texts.rename, onRename),
@@ -48,14 +48,14 @@ export function createConversationList(chat) {
 }
 
 /**
- * Draws the list anew where that makes a difference.
+ * Redraws the list if it has changed.
  * @type {(chat: Chat) => (visible: Summary[], current: string) => void}
  */
 function createDrawing(chat) {
 	const { list, search } = chat.refs;
 	let drawn = "";
 	return (visible, current) => {
-		if (list.querySelector("input")) return; // Somebody writes in there.
+		if (list.querySelector("input")) return; // Somebody is typing in it.
 		const { language } = chat.texts;
 		const dated = visible.map(each => ({ ...each, day: dayOf(each.updated_at, language) }));
 		const titles = dated.map(({ id, title, day }) => [id, title, day]);
@@ -80,7 +80,7 @@ function dayOf(time, language) {
 }
 
 /**
- * A heading and a list for each day, or a word that there is nothing.
+ * A heading and a list for each day, or a note that there is nothing.
  * @param {Chat} chat
  * @param {(Summary & {day: string})[]} dated
  * @param {string} current
@@ -108,7 +108,7 @@ function rowOf({ refs, config, texts }, { id, title }, current) {
 }
 
 /**
- * Gives the focus to what replaces the element that had it.
+ * Moves the focus to the element that replaces the focused one.
  * @type {(list: HTMLElement, draw: () => void) => void}
  */
 function keepFocus(list, draw) {
@@ -122,7 +122,7 @@ function keepFocus(list, draw) {
 }
 
 /**
- * Puts an input in the place of a title, until Enter or Escape, or the focus goes elsewhere.
+ * Replaces a title by an input, until Enter, Escape or loss of focus.
  * @param {HTMLElement} list
  * @param {string} id
  * @param {string} label
@@ -136,7 +136,7 @@ function editTitle(list, id, label, onRename) {
 	/** @param {boolean} isKept */
 	const close = isKept => {
 		const title = input.value.trim();
-		input.onblur = null; // Taken off the page, it loses the focus.
+		input.onblur = null; // Removing it would trigger this.
 		input.replaceWith(link);
 		link.focus();
 		if (!isKept || !title || title === before) return;

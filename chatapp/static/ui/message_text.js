@@ -1,5 +1,5 @@
 // @ts-check
-/** An answer's text on the page, whose Markdown module is loaded when the first text is near. */
+/** An answer's text on the page; loads the Markdown module when text is expected. */
 
 /** @import { CreateMarkdown, Markdown, MessageText, Texts } from "../types" */
 
@@ -11,31 +11,31 @@ const HEADING = 3;
 /** @type {CreateMarkdown | undefined} */
 let createMarkdown;
 
-/** A first visit has nothing to draw, and goes without. @returns {Promise<void>} */
+/** A first visit has nothing to draw, and does not need it. @returns {Promise<void>} */
 export async function loadMarkdown() {
 	try {
 		({ createMarkdown } = await import("../markdown/markdown.js"));
 	} catch (error) {
-		// It was not fetched; as with all else that a page asks for, that is tried again.
+		// It could not be fetched; try again, as with all requests of the page.
 		if (error instanceof TypeError) throw new ApiError("network");
 		throw error;
 	}
 }
 
 /**
- * Markdown that may be told again from the start, and draws only what is new.
+ * Markdown that may start again from the beginning; draws only what is new.
  * @type {(container: HTMLElement, texts: Texts, signal: AbortSignal) => MessageText}
  */
 export function createMessageText(container, texts, signal) {
 	const markdown = markdownIn(container, texts, signal);
 	let content = "";
-	/** So much of it was told since the last start. */
+	/** How much of it has arrived since the last start. */
 	let told = 0;
 
 	/** @param {string} text */
 	function replace(text, isCut = false) {
 		told = text.length;
-		// What a failed server did not get to save stays on the page.
+		// Text that a failed server could not save stays on the page.
 		if (!isCut && content.startsWith(text)) return;
 		if (!text.startsWith(content)) {
 			content = "";
@@ -67,7 +67,7 @@ export function createMessageText(container, texts, signal) {
 }
 
 /**
- * Markdown that is drawn as soon as its module is here.
+ * Markdown that is drawn as soon as its module is loaded.
  * @type {(container: HTMLElement, texts: Texts, signal: AbortSignal) => Markdown}
  */
 function markdownIn(container, texts, signal) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** Messages on the page: how they are drawn, and nothing about where they come from. */
+/** Draws messages; knows nothing about where they come from. */
 
 /** @import { Actions, AnswerView, Chat, CreateAnswer, CreateQuestion } from "../types" */
 /** @import { Message, MessageText, Refs, Tool } from "../types" */
@@ -55,7 +55,7 @@ export function createAnswer(chat, actions) {
 }
 
 /**
- * What comes of an answer while it is written.
+ * An answer's view while it is written.
  * @param {Refs} refs
  * @param {MessageText} answer
  * @param {MessageText} thoughts
@@ -87,7 +87,7 @@ const createTelling = (refs, answer, thoughts, setState) => ({
 });
 
 /**
- * What both kinds have, with the branches beside them.
+ * What both kinds have, including the switch between branches.
  * @template {"user" | "assistant"} Role
  * @param {HTMLElement} root
  * @param {Refs} refs
@@ -178,7 +178,7 @@ function openEditor(root, template, written, onSend) {
 		if (event.key === "Escape") close();
 		else if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
 		else send();
-		// The page's own shortcuts mean something else.
+		// These keys also are shortcuts of the page.
 		event.stopPropagation();
 	};
 	root.dataset.editing = "";

@@ -78,12 +78,12 @@ function connectDisplay({ host, root, refs: { theme, language }, texts, choices 
 }
 
 /**
- * Fills the list of models, and says what the server has to say about them.
+ * Fills the list of models, and shows the server's notice about them.
  * @param {Chat} chat
  * @param {() => void} onLoad
  */
 async function offerModels({ refs: { models, notice }, texts, config, signal, status }, onLoad) {
-	// Without the list the server's default answers.
+	// Without the list, the server's default model answers.
 	const offered = await request(config.urls.models, signal).catch(() => null);
 	if (!offered) return;
 	for (const { id } of offered.models) models.append(element("option", { value: id }, id));

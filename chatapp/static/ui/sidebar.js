@@ -6,7 +6,7 @@
 import { persist, request } from "../net/api.js";
 import { createConversationList } from "./conversation_list.js";
 
-/** Of the whole chat: narrower, and the list lies above the thread. As in the style sheet. */
+/** Below this width of the chat, the list covers the thread. As in the style sheet. */
 const NARROW_PX = 720;
 const TYPING_MS = 250;
 const BURST_MS = 200;
@@ -22,7 +22,7 @@ export function createSidebar(chat, onOpen) {
 	/** @param {string} id */
 	const urlOf = id => `${config.urls.conversations}/${id}`;
 	/**
-	 * Tells when it goes wrong, and shows in any case what the server has.
+	 * Shows errors, and in any case the server's list.
 	 * @param {Promise<unknown>} done
 	 */
 	const report = done =>
@@ -44,7 +44,7 @@ export function createSidebar(chat, onOpen) {
 			list.edit(id, title => void report(request(urlOf(id), signal, "PATCH", { title })));
 		},
 		remove(id) {
-			// Not our signal: it is sent also when the page goes away.
+			// Not our signal: this is sent even when the page is closed.
 			const { signal: never } = new AbortController();
 			const isCurrent = list.hide(id);
 			if (isCurrent) onOpen(null);
@@ -55,7 +55,7 @@ export function createSidebar(chat, onOpen) {
 }
 
 /**
- * Fetches the list: what is searched for, and as many as the reader wants to see.
+ * Fetches the list: matching the search, and as long as the reader wants.
  * @param {Chat} chat
  * @param {(conversations: Summary[]) => void} onList
  */
@@ -70,7 +70,7 @@ function createPages({ refs: { search, more }, config, signal }, onList) {
 		if (search.value.trim()) query.set("q", search.value.trim());
 		const url = `${config.urls.conversations}?${query}`;
 		const got = await persist(() => request(url, signal), signal);
-		if (turn !== turns) return; // A later reply was faster.
+		if (turn !== turns) return; // A later request's reply came first.
 		more.hidden = !got.next_cursor || count === MOST;
 		onList(got.conversations);
 	}

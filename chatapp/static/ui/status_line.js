@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The line above the box, what screen readers are told, what can be undone; errors as sentences.
+ * The line above the box: status, undo, and errors as sentences; also for screen readers.
  */
 
 /** @import { CreateStatusLine, Refs, StatusLine, Texts } from "../types" */
@@ -14,7 +14,7 @@ export function createStatusLine(refs, texts) {
 	/** @type {StatusLine["show"]} */
 	function show(text, tone = "calm") {
 		refs.status.textContent = text;
-		// What the notice says already is not said twice.
+		// Don't repeat what the notice already says.
 		if (text && text === refs.notice.textContent) refs.notice.hidden = true;
 		refs.status.dataset.tone = tone;
 	}
@@ -31,7 +31,7 @@ export function createStatusLine(refs, texts) {
 }
 
 /**
- * What is about to be done, one thing at a time.
+ * One action that can still be undone.
  * @param {Refs} refs
  * @param {Texts} texts
  */
@@ -58,7 +58,7 @@ function createUndo({ toast }, texts) {
 
 /** @type {(error: any, texts: Texts) => string} */
 function sentenceOf(error, texts) {
-	// Neither an `ApiError` nor a `Fault`: a defect.
+	// Neither an `ApiError` nor a `Fault`: a bug.
 	if (!error.code || error instanceof DOMException) throw error;
 	const { code, message, retryAfter } = error;
 	const said = texts.errors[code] || message || texts.unexpected;

@@ -5,7 +5,7 @@
 
 import { element } from "../dom.js";
 
-/** Nearer to the end than this, in CSS pixels, the reader counts as being at the end. */
+/** Within this many CSS pixels of the end, the reader counts as at the end. */
 const NEAR_PX = 48;
 
 /** @type {CreateThread} */

@@ -1,7 +1,7 @@
-"""HTTP transports below the OpenAI SDK whose requests can be ended from outside in every phase.
+"""HTTP transports below the OpenAI SDK whose requests can be cancelled from outside in every phase.
 
-`FastTransport` is the one to use; `StockTransport` is httpx2's own way of doing the same, for
-comparison. Both give `response.extensions["raw_body"]`, a `RawBody`.
+`FastTransport` is the default; `StockTransport` does the same with httpx2's own HTTP layer, for
+comparison. Both provide `response.extensions["raw_body"]`, a `RawBody`.
 """
 
 from .body import RawBody, Readable

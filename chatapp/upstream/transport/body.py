@@ -1,4 +1,4 @@
-"""The body of a response as the transports hand it out."""
+"""The body of a response, as the transports provide it."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ class Readable(Protocol):
 
     @property
     def pending(self) -> bool:
-        """Whether there is more to read, though watching the descriptor does not tell of it."""
+        """Whether there is more to read that watching the descriptor does not show."""
 
     def receive_now(self) -> bytes | None:
-        """The next bytes; None: nothing is there at the moment; `b""`: the end of the body.
+        """The next bytes; None: nothing at the moment; `b""`: the end of the body.
 
         :raises httpx2.TransportError: as `RawBody.read`.
         """
@@ -29,9 +29,9 @@ class RawBody(httpx2.SyncByteStream):
     """The bytes of a body as they arrive, before any Content-Encoding is undone.
 
     It is the stream of the `httpx2.Response`, and also `response.extensions["raw_body"]`: there it
-    can be read without the layers above it, which cost more per piece than the network does. Only
-    one of the two ways may be used. Whoever reads it directly still closes the response at the end,
-    and leaves a response with a Content-Encoding to `response.iter_bytes()`.
+    can be read without the layers above it, which cost more per piece than the network does. Use
+    only one of the two ways. A direct reader must still close the response at the end, and use
+    `response.iter_bytes()` for a response with a Content-Encoding.
     """
 
     @abstractmethod
@@ -44,7 +44,7 @@ class RawBody(httpx2.SyncByteStream):
         """
 
     def watchable(self) -> Readable | None:
-        """Have no read wait from now on: what is left of the body is to be had from the result.
+        """Switch to reads that never wait: the result has the rest of the body.
 
         :return: None: this body can only be read by waiting.
         """
@@ -52,7 +52,7 @@ class RawBody(httpx2.SyncByteStream):
 
     @abstractmethod
     def drain(self, seconds: float) -> bool:
-        """Throw away what is left, for at most so many seconds, so that the connection can be kept.
+        """Discard the rest, for at most so many seconds, so that the connection can be kept.
 
         For a body whose meaning ended before its bytes did, as an SSE stream does at `[DONE]`.
         Never raises for what the upstream or the network does.

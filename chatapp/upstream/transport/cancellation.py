@@ -1,8 +1,8 @@
-"""Ending one upstream request from outside, in whatever phase it is.
+"""Cancels one upstream request from outside, in any phase.
 
-The SDK passes nothing of ours down to the transport, but it calls the transport in the caller's
-own thread or greenlet. So the caller puts the `Cancellation` of its request into
-`current_cancellation`, and the transport finds it there:
+The SDK passes nothing of ours to the transport, but calls it in the caller's own thread or
+greenlet. So the caller puts the `Cancellation` of its request into `current_cancellation`, where
+the transport finds it:
 
     cancellation = Cancellation()
     token = current_cancellation.set(cancellation)
@@ -53,8 +53,8 @@ class Cancellation:
         """Close the socket, now or as soon as there is one.
 
         From any thread or greenlet, any number of times. Never raises and never waits. Whoever
-        is blocked on the socket gets `Cancelled`. The one wait that it can't shorten is a name
-        lookup: no connection exists yet, and none is made afterwards.
+        is blocked on the socket gets `Cancelled`. The only wait that it can't shorten is a name
+        lookup: there is no connection yet, and none is made afterwards.
         """
         with self.guard:
             self.cancelled = True

@@ -14,10 +14,10 @@ from .sockets import AttachedSocket
 from .watchdog import Watchdog, Watched
 
 READ_SIZE = 65536
-"""Bytes to ask the system for at once; they are allocated only while it answers."""
+"""Bytes to request per read; they are allocated only during the call."""
 
 JOINED = 65536
-"""Bytes up to which head and body leave together: copying them costs less than a second packet."""
+"""Bytes up to which head and body are sent together: a copy costs less than a second packet."""
 
 
 class Exchange:
@@ -135,7 +135,7 @@ class Exchange:
         self.watched = watchdog.watch(self.attached, timeout)
 
     def receive(self) -> bytes:
-        """What the next read brings of the body; may be empty. Not to be called after the end."""
+        """The next bytes of the body; may be empty. Not to be called after the end."""
         if self.failure is not None:
             raise self.failure
         watched = self.watched

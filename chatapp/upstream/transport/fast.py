@@ -46,7 +46,7 @@ class FastTransport(httpx2.BaseTransport):
 
     :param ssl_context: trust for https; None means what `httpx2` trusts by default.
     :param proxies: None means those of the environment.
-    :param max_connections: requests at once; more wait for the pool timeout. None: no bound.
+    :param max_connections: concurrent requests; more wait for the pool timeout. None: no limit.
     :param max_idle: connections kept for one origin.
     :param idle_seconds: for how long a connection is kept.
     """
@@ -145,7 +145,7 @@ class FastTransport(httpx2.BaseTransport):
 
 
 class FastBody(RawBody):
-    """One piece for each read from the network, with everything in it joined."""
+    """Each read from the network is one piece."""
 
     def __init__(self, exchange: Exchange, first: bytes) -> None:
         self.exchange: Exchange | None = exchange

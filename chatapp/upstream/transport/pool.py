@@ -1,4 +1,4 @@
-"""Idle keep-alive connections, and an optional bound on how many are open at once."""
+"""Idle keep-alive connections, and an optional limit on open ones."""
 
 import os
 import socket
@@ -14,7 +14,7 @@ from .sockets import is_quiet
 
 
 class IdlePool:
-    """Connections that wait for their next request, by origin; the last one given is taken first.
+    """Connections that wait for their next request, by origin; the latest is used first.
 
     Thread-safe without a lock: a connection is in or out of its list by one atomic operation, and
     nothing here waits. Taking and giving cost the same however many streams are open.
@@ -92,7 +92,7 @@ def close_oldest(waiting: deque[tuple[socket.socket, float]]) -> None:
 
 
 class Slots:
-    """At most so many requests at once; the others wait their turn, first come, first served."""
+    """Limits concurrent requests; the others wait their turn, first come, first served."""
 
     def __init__(self, limit: int) -> None:
         self.free = limit

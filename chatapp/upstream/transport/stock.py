@@ -1,8 +1,7 @@
 """The reference transport: httpx2's own HTTP layer on sockets that can be cancelled.
 
-That layer is `httpcore2` with `h11`. It keeps no connection for a later request here, and it is
-several times slower than `FastTransport`: it is what that one is compared with, and what to fall
-back on.
+That layer is `httpcore2` with `h11`. Here it keeps no connection for later requests, and it is
+several times slower than `FastTransport`. It serves as a comparison and as a fallback.
 """
 
 import contextlib

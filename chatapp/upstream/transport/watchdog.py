@@ -1,4 +1,4 @@
-"""Read timeouts of many open bodies for the price of one sleeping thread.
+"""Read timeouts for many open bodies, at the cost of one sleeping thread.
 
 A timeout on the socket costs a poll before each read in a thread, and under gevent a timer that is
 started and stopped for each read: 2 to 4 µs, more than the parser takes. A body is read thousands
@@ -38,7 +38,7 @@ class Watched:
 class Watchdog:
     """Shuts down the connections whose reads are overdue.
 
-    :param tick: seconds between two looks; a timeout strikes up to two of them late.
+    :param tick: seconds between checks; a timeout may strike up to two of them late.
     """
 
     def __init__(self, tick: float = 1.0) -> None:

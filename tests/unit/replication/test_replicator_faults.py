@@ -181,7 +181,7 @@ class TestAnEventLogThatWasEmptied:
         end(answer)
         desk.finish()
         assert events(copy_of(log, answer)) == events(answer)
-        assert "written anew" in caplog.text
+        assert "written again" in caplog.text
         assert log.claim(record_of(begun(key="k"), "x")).id == answer.id
         assert desk.lost == []
 
