@@ -225,9 +225,12 @@ class RedisEventLog:
         try:
             yield
         except self._error as error:
-            if isinstance(error, self._set_up_wrong) or "DB index" in str(error):
-                raise ConfigError(f"The event log {self} can't be used: {error}") from error
-            raise _unavailable(error) from error
+            said = str(error)
+            if "unauthenticated" in said:  # How Redis refuses a long request before a short one.
+                said = "Authentication required."
+            elif not (isinstance(error, self._set_up_wrong) or "DB index" in said):
+                raise _unavailable(error) from error
+            raise ConfigError(f"The event log {self} can't be used: {said}") from error
 
 
 def _unavailable(error: Exception) -> StorageUnavailable:
