@@ -17,7 +17,7 @@ from .conversations.ledger_writer import LedgerWriter
 from .conversations.store import Store
 from .database.database import Database
 from .delivery.client_connection import SlowClientGuard
-from .errors import ChatAppError, InternalError
+from .errors import ChatAppError, ConfigError, InternalError, Misconfigured
 from .eventlog import EventLog, RedisEventLog, needs_database, open_event_log
 from .generation.generator import Generator
 from .generation.hooks import Hooks
@@ -276,6 +276,9 @@ def build_blueprint(
     for views in (answers, conversations, page, health):
         views.register(blueprint, components)
     blueprint.register_error_handler(ChatAppError, error_response)
+    blueprint.register_error_handler(Misconfigured, error_response)
+    # Its message is for the operator, in the log.
+    blueprint.register_error_handler(ConfigError, _unexpected)
     blueprint.register_error_handler(Exception, _unexpected)
     return blueprint
 
@@ -292,5 +295,8 @@ def error_response(error: ChatAppError) -> Response:
 def _unexpected(error: Exception) -> Response | HTTPException:
     if isinstance(error, HTTPException):
         return error
+    if isinstance(error, ConfigError):
+        logger.error("%s", error)
+        return error_response(InternalError("This server is misconfigured. Its log says why."))
     logger.error("a request failed", exc_info=error)
     return error_response(InternalError("Something went wrong on our side. Try again."))

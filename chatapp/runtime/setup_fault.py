@@ -7,7 +7,7 @@ from typing import Final
 
 from ..errors import ConfigError, Misconfigured
 
-NOT_SET_UP: Final = "This server is not set up right; its log says why."
+NOT_SET_UP: Final = "This server is misconfigured. Its log says why."
 
 logger = logging.getLogger(__name__)
 

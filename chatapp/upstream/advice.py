@@ -182,8 +182,8 @@ BY_STATUS: Final = (
     Cause(UpstreamUnreachable, DOWN, (520, 521, 523, 525, 526, 530)),
     Cause(
         UpstreamRejected,
-        "The model's server does not take this request. Whoever runs this site finds the reason "
-        "in its log.",
+        "The model's server does not take this request. Tell whoever runs this site; "
+        "its log has the reason.",
         range(400, 500),
     ),
     Cause(UpstreamError, "The model's server has a fault. Try again in a moment.", range(500, 600)),

@@ -1,11 +1,16 @@
 """For operators: liveness, readiness, counters."""
 
+import re
+from typing import Final
+
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
 from ..errors import ChatAppError, Misconfigured, ShuttingDown
 from ..service.components import Components
 from ..service.metrics import exposition
+
+_PATH: Final = re.compile(r"(?<![\w:/])/[^\s,;()]+")
 
 
 def register(blueprint: Blueprint, components: Components) -> None:
@@ -26,7 +31,8 @@ def register(blueprint: Blueprint, components: Components) -> None:
             components.setup.check()
             components.upstream.check_configured()
         except Misconfigured as error:
-            told = error.fields() | {"message": str(error)}
+            # Anybody may ask. The log has the paths.
+            told = error.fields() | {"message": _PATH.sub("…", str(error))}
             return {"status": "not ready", "error": told}, 503
         except ChatAppError as error:
             return {"status": "not ready", "error": error.fields()}, 503

@@ -10,10 +10,11 @@ monkey.patch_all()
 import os  # noqa: E402 - patched first
 from pathlib import Path  # noqa: E402
 
-from chatapp.search import Index  # noqa: E402
 from flask import Flask  # noqa: E402
 
 from chatapp import AnswerRequest, ChatApp  # noqa: E402
+
+from .search import Index  # noqa: E402
 
 FOLDER = Path(os.environ.get("HANDBOOK", Path(__file__).parent / "handbook"))
 PARAGRAPHS = 3

@@ -13,10 +13,11 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 from zoneinfo import ZoneInfo  # noqa: E402
 
-from chatapp.calculator import evaluate  # noqa: E402
 from flask import Flask  # noqa: E402
 
 from chatapp import ChatApp, ToolError  # noqa: E402
+
+from .calculator import evaluate  # noqa: E402
 
 MAX_ROWS = 20
 SHOP = Path(__file__).with_name("shop.sql").read_text("utf-8")

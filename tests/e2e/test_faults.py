@@ -289,7 +289,7 @@ def _reports(call: Call) -> None:
 def _babbles(call: Call) -> None:
     call.head()
     call.text("Part")
-    call.send(b"data: SECRET-NOISE\n\n")
+    call.send(b'data: {"choices": SECRET-NOISE\n\n')
 
 
 @pytest.mark.parametrize(

@@ -163,8 +163,8 @@ class ToolRounds:
     ) -> None:
         try:
             self.finish_reason = stream.finish_reason
-            if isinstance(fault, UpstreamEmpty) and self._written.any:
-                fault = None  # It has answered before its last call.
+            if isinstance(fault, UpstreamEmpty) and (self._written.any or self._ids):
+                fault = None  # It has said or done something before.
             if fault is None and self.finish_reason == "stop" and stream.tool_calls:
                 self.finish_reason = None
                 following = self._after_tools(stream)

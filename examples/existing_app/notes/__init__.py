@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chatapp.models import User, db
 from flask import Flask, Response
 from flask_login import LoginManager
 from flask_wtf.csrf import CSRFProtect
 
-from chatapp import ChatApp, views
+from chatapp import ChatApp
+
+from . import views
+from .models import User, db
 
 chat = ChatApp(options={"login_required": True})
 csrf = CSRFProtect()

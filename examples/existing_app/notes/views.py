@@ -1,11 +1,12 @@
 """Sign up, log in, and write notes that nobody else sees."""
 
-from chatapp.models import Note, User, db
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_required, login_user, logout_user
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
+
+from .models import Note, User, db
 
 MAX_NAME = 80
 MIN_PASSWORD = 12

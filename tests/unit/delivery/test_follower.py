@@ -341,7 +341,7 @@ def test_a_client_that_may_have_gone_is_written_to_and_reads_on_if_it_has_not() 
 
     class Doubt(Script):
         def wait(self, timeout: float, write_pending: Callable[[], bool] | None = None) -> bool:
-            presence.maybe_gone = not self.slept
+            presence.maybe_gone = not self.waited
             return super().wait(timeout, write_pending)
 
     bell = Doubt(answer, [None, (TEXT, "a")])

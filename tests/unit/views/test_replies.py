@@ -263,6 +263,6 @@ def test_a_secret_that_can_not_be_kept_is_told_to_the_operator_and_not_to_the_vi
     (tmp_path / "file").write_text("")
     client = make_app(instance=tmp_path / "file").test_client()
     response = client.get("/api/conversations")
-    assert error_of(response, 500)["code"] == "internal"
+    assert error_of(response, 503)["code"] == "misconfigured"
     assert str(tmp_path).encode() not in response.data
     assert "CHATAPP_SECRET" in caplog.text

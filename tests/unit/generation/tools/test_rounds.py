@@ -366,12 +366,14 @@ def test_what_only_the_upstream_understands_goes_back_as_it_came(tools: Tools) -
     }
 
 
-def test_a_last_round_that_says_nothing_ends_an_answer_that_has_a_text(tools: Tools) -> None:
-    empty = FakeRound(fault=UpstreamEmpty("Nothing."))
-    talk = Talk(FakeRound("It is 3.", calls=[wants("price")]), empty, tools=tools).play()
-    assert talk.ends == [None]
-    silent = FakeRound(fault=UpstreamEmpty("Nothing."))
-    talk = Talk(FakeRound(calls=[wants("price")]), silent, tools=tools).play()
+def test_a_last_round_that_says_nothing_ends_an_answer_that_has_a_text_or_a_tool(
+    tools: Tools,
+) -> None:
+    for text in ("It is 3.", ""):
+        empty = FakeRound(fault=UpstreamEmpty("Nothing."))
+        talk = Talk(FakeRound(text, calls=[wants("price")]), empty, tools=tools).play()
+        assert talk.ends == [None]
+    talk = Talk(FakeRound(fault=UpstreamEmpty("Nothing.")), tools=tools).play()
     assert [type(end) for end in talk.ends] == [UpstreamEmpty]
 
 
