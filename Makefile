@@ -16,7 +16,8 @@ NPM := $(VENV)/npm
 # As tests that need npm: left out where there is none, but not under CI.
 TYPES := $(if $(or $(CI),$(shell command -v npm)),$(NPM)/typescript-$(TYPESCRIPT))
 
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# Files in the order of their names: those with slow tests come before those with many.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-unit test-eventlog test-e2e test-security test-browser test-docs
 .PHONY: lint format bench clean

@@ -64,7 +64,8 @@ class Client:
         except BaseException:
             connection.close()
             raise
-        close_both(response, connection)
+        if connection.sock:  # It closes with the response, read to the end or not.
+            connection.sock.close()
         for header in response.headers.get_all("Set-Cookie") or ():
             name, morsel = next(iter(http.cookies.SimpleCookie(header).items()))
             self.cookie = f"{name}={morsel.value}"
@@ -109,17 +110,6 @@ class Client:
     def ask_streaming(self, message: str = "hi", **fields: Any) -> "Stream":
         body = {"message": message, **fields}
         return Stream(self.request("POST", "/api/chat", body, Accept="text/event-stream"))
-
-
-def close_both(response: http.client.HTTPResponse, connection: http.client.HTTPConnection) -> None:
-    """Have the response's `close` close the connection too, which the server keeps alive."""
-    close_response = response.close
-
-    def close() -> None:
-        close_response()
-        connection.close()
-
-    response.close = close  # type: ignore[method-assign]
 
 
 class Stream:
