@@ -75,7 +75,7 @@ class LiveLog:
         data = encode_json(text)
         if not text.isascii() and text.splitlines() != [text]:
             data = one_line(data)
-        frame = DELTA_FORMATS[kind] % (number, data)
+        frame = DELTA_FORMATS[kind] % (data, number)
         wire += frame
         size = len(wire)
         ends.append(size)

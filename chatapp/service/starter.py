@@ -11,7 +11,15 @@ from ..answers.outcome import Status
 from ..answers.registry import AnswerRegistry
 from ..conversations.ledger_writer import LedgerWriter
 from ..conversations.store import Content, Conversation, Store
-from ..errors import ChatAppError, Conflict, InternalError, InvalidRequest, ShuttingDown, restored
+from ..errors import (
+    ChatAppError,
+    Conflict,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    ShuttingDown,
+    restored,
+)
 from ..eventlog import EventLog, Record
 from ..generation.generator import Generator, Prompt, prompt_for
 from ..replication.leases import WorkerId
@@ -41,6 +49,8 @@ class ChatRequest:
     model: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     """The sampling options that were given."""
+    resumes: bool = False
+    """Whether its sender has read from the answer, so that there must be one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +94,8 @@ class Starter:
         if known := self._already_there(answer):
             return self._join(known)
         try:
+            if asked.resumes:
+                raise NotFound("The answer that this key stands for is no longer kept.")
             self.limits.check(owner, rate_limit_key)
             self._begin_answer(answer, asked, model)
             if visible_everywhere:

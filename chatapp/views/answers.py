@@ -29,7 +29,14 @@ def register(blueprint: Blueprint, components: Components) -> None:
         asked = chat_request(json_body(components.settings), components.settings)
         granularity = _granularity()
         streams = _wants_stream()
-        key = idempotency_key()
+        key, cursor = idempotency_key(), _cursor()
+        if cursor != 0:
+            if key is None:
+                raise InvalidRequest(
+                    "A question with a Last-Event-ID needs the Idempotency-Key that it had.",
+                    param="Idempotency-Key",
+                )
+            asked.resumes = True
         # A client without a stream follows later, perhaps on another worker.
         answer = components.service.start(
             current_owner(),
@@ -39,7 +46,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
             rate_limit_key=rate_limit_key(),
         )
         if streams:
-            return _follow(components, answer, 0, granularity)
+            return _follow_from(components, answer, cursor, granularity)
         return _reference(answer), 202
 
     @blueprint.get("/api/answers/<answer_id>")
@@ -57,20 +64,9 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
     @blueprint.get("/api/answers/<answer_id>/events")
     def follow_answer(answer_id: str) -> ResponseReturnValue:
-        reader, granularity = reader_of(answer_id), _granularity()
-        cursor = sse.parse_cursor(
-            request.headers.get("Last-Event-ID"), request.args.get("last_event_id")
-        )
+        reader, granularity, cursor = reader_of(answer_id), _granularity(), _cursor()
         if answer := components.service.find(reader, answer_id):
-            if cursor is not None:
-                components.service.catch_up(answer, cursor)
-            # Checked first: if it has ended by now, `last` is final.
-            over, last = not answer.running, answer.log.last
-            if cursor is not None and cursor > last and not over:
-                cursor = None  # It names an event that does not exist: what it has is unknown.
-            if cursor is not None and cursor >= last and over:
-                return Response(status=204)
-            return _follow(components, answer, cursor, granularity)
+            return _follow_from(components, answer, cursor, granularity)
         message = _ended(components.store.answer(reader, answer_id))
         if cursor is not None and cursor >= message.last_event:
             return Response(status=204)
@@ -105,9 +101,23 @@ def _granularity() -> Granularity:
         ) from None
 
 
-def _follow(
+def _cursor() -> int | None:
+    """As `sse.parse_cursor`."""
+    return sse.parse_cursor(request.headers.get("Last-Event-ID"), request.args.get("last_event_id"))
+
+
+def _follow_from(
     components: Components, answer: Answer, cursor: int | None, granularity: Granularity
 ) -> Response:
+    """The answer's stream behind the cursor; 204 if nothing will follow."""
+    if cursor:
+        components.service.catch_up(answer, cursor)
+        # Checked first: if it has ended by now, `last` is final.
+        over, last = not answer.running, answer.log.last
+        if cursor >= last and over:
+            return Response(status=204)
+        if cursor > last:
+            cursor = None  # It names an event that does not exist: what it has is unknown.
     follower = Follower(answer, cursor, granularity, components.service.answers.is_draining)
     response = stream(components, follower)
     response.headers["X-Answer-Id"] = answer.id

@@ -109,7 +109,7 @@ def test_reasoning_is_folded_away_beside_the_answer(visits: Visits, site: Site) 
 def sse(*events: tuple[str, dict[str, object]]) -> str:
     """A stream of these events, from 1."""
     return "".join(
-        f"id: {number}\nevent: {type_}\ndata: {json.dumps(data)}\n\n"
+        f"event: {type_}\ndata: {json.dumps(data)}\nid: {number}\n\n"
         for number, (type_, data) in enumerate(events, 1)
     )
 

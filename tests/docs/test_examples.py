@@ -17,7 +17,7 @@ def test_push_sends_ticks_to_a_page_of_the_allowed_origin(serve: Callable[..., G
     events = iter(stream)
     first, second = next(events), next(events)
     stream.close()
-    assert stream.raw.startswith(b"retry: 1000\n\n")
+    assert stream.raw.startswith(b"retry: 1000\n")
     assert [first.event, second.event] == ["tick", "tick"]
     assert second.data["count"] == first.data["count"] + 1
     assert first.data["text"] == f"Message {first.data['count']} 你好"

@@ -56,7 +56,7 @@ def test_each_piece_arrives_before_the_next_is_said(site: Site, form: int, accep
             event.set()
         raw += response.read()
     assert intime == [True] * 3
-    assert raw.startswith(b"retry: 1000\n\n")
+    assert raw.startswith(b"retry: 1000\n")
     assert b"event: done" in raw
 
 
@@ -173,7 +173,7 @@ def test_silence_is_filled_with_comments(site: Site) -> None:
     call.head()
     stream = client.stream(answer["events"])
     blocks = stream.blocks()
-    while stream.raw.count(b": keep-alive\n\n") < 2:
+    while stream.raw.count(b": keep-alive\n") < 2:
         next(blocks)
     call.text("Back.")
     call.finish()

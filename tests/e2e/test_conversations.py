@@ -404,7 +404,7 @@ def test_push_without_a_cursor_begins_with_what_comes_now(site: Site) -> None:
 def test_push_begins_at_once(site: Site) -> None:
     """The first bytes come though nothing has been published."""
     stream = site.visitor().stream("/api/events")
-    assert next(stream.blocks()) == b"retry: 1000\n\n"
+    assert next(stream.blocks()) == b"retry: 1000\n"
     stream.close()
 
 

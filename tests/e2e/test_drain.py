@@ -86,7 +86,7 @@ def assert_drained(short: list[Reader], long: list[Reader]) -> None:
     for reader in long:
         reader.finish()
         assert not reader.events[-1].is_end
-        assert reader.stream.raw.endswith(b"retry: 200\n\n")
+        assert reader.stream.raw.endswith(b"retry: 200\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
@@ -157,7 +157,7 @@ def test_a_second_ctrl_c_does_not_wait_for_answers(
     poll(lambda: "for answers: 1" in server.log)
     os.killpg(server.pid, signal.SIGINT)
     reader.finish()
-    assert reader.stream.raw.endswith(b"retry: 200\n\n")
+    assert reader.stream.raw.endswith(b"retry: 200\n")
     server.wait()
     assert "SIGKILL" not in server.log
     assert "Traceback" not in server.log
@@ -170,7 +170,7 @@ def test_push_streams_are_told_to_come_back_at_once(serve: Callable[..., Gunicor
     server.signal(signal.SIGTERM)
     stream.all()
     assert stream.ended_cleanly
-    assert stream.raw.endswith(b"retry: 200\n\n")
+    assert stream.raw.endswith(b"retry: 200\n")
     assert server.wait() == 0
 
 

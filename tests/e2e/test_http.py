@@ -89,7 +89,7 @@ def test_http_1_0_clients_get_the_stream_too(site: Site) -> None:
             raw += block
     head, _, body = raw.partition(b"\r\n\r\n")
     assert b"transfer-encoding" not in head.lower()
-    assert body.startswith(b"retry: 1000\n\n")
+    assert body.startswith(b"retry: 1000\n")
     assert joined(parse_all(body)) == "Old client."
 
 

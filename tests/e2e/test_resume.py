@@ -288,7 +288,7 @@ def test_an_answer_whose_log_is_gone_gives_a_snapshot_and_its_end(forgetting: Si
         stream = client.stream(answer["events"], **headers)
         assert "content-length" not in stream.response.headers
         events = stream.all()
-        assert stream.raw.startswith(b"retry: 1000\n\n")
+        assert stream.raw.startswith(b"retry: 1000\n")
         start = [] if headers else ["start"]
         assert [event.event for event in events] == [*start, "snapshot", "done"]
         assert events[-2].data == {"text": TEXT, "reasoning": "", "status": "done"}

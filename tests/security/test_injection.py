@@ -18,7 +18,7 @@ from tests.support.client import joined, parse_all
 from tests.support.embedded_app import MakeHost, host, mounted
 from tests.support.upstream import Call, FakeUpstream, Script
 
-STREAM = re.compile(rb"(?:retry: \d+\n\n|(?:id: \d+\n)(?:event: [a-z]+\n)?data: \{[^\r\n]*\}\n\n)*")
+STREAM = re.compile(rb"retry: \d+\n(?:(?:event: [a-z]+\n)?data: \{[^\r\n]*\}\nid: \d+\n\n)*")
 PAYLOADS = [
     "a\r\nX-Evil: 1\r\n\r\nbody",
     "a\n\ndata: evil\n\n",

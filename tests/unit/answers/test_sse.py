@@ -36,8 +36,8 @@ def test_a_frame_is_three_lines_at_the_most_and_ends_with_a_blank_one(text: str)
     frame = sse.encode(Event(3, EventType.REASONING, delta_data(text)))
     assert frame.count(b"\n") == 4
     assert b"\r" not in frame
-    assert frame.startswith(b"id: 3\nevent: reasoning\ndata: {")
-    assert frame.endswith(b"}\n\n")
+    assert frame.startswith(b"event: reasoning\ndata: {")
+    assert frame.endswith(b"}\nid: 3\n\n")
 
 
 @MANY
@@ -61,7 +61,7 @@ def test_other_characters_are_sent_as_they_are() -> None:
 
 
 def test_text_goes_unnamed_so_that_onmessage_gets_it() -> None:
-    assert sse.encode(Event(2, EventType.TEXT, b'{"text":"a"}')) == b'id: 2\ndata: {"text":"a"}\n\n'
+    assert sse.encode(Event(2, EventType.TEXT, b'{"text":"a"}')) == b'data: {"text":"a"}\nid: 2\n\n'
 
 
 @FEW
@@ -78,9 +78,9 @@ def test_a_push_event_is_read_with_its_name_and_id() -> None:
 
 def test_the_first_and_the_last_bytes_are_no_events() -> None:
     assert decode([sse.RETRY, sse.COME_BACK, sse.KEEP_ALIVE]) == []
-    assert sse.RETRY == b"retry: 1000\n\n"
-    assert sse.COME_BACK == b"retry: 200\n\n"
-    assert sse.KEEP_ALIVE == b": keep-alive\n\n"
+    assert sse.RETRY == b"retry: 1000\n"
+    assert sse.COME_BACK == b"retry: 200\n"
+    assert sse.KEEP_ALIVE == b": keep-alive\n"
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ class TestReplies:
         assert response.headers["Cache-Control"] == "no-cache, no-transform"
         assert response.headers["X-Accel-Buffering"] == "no"
         assert "Content-Length" not in response.headers
-        assert response.data.startswith(b"retry: 1000\n\n")
+        assert response.data.startswith(b"retry: 1000\n")
         messages = Decoder().feed(response.data)
         assert [m.id for m in messages] == [str(n + 1) for n in range(len(messages))]
         start = json.loads(messages[0].data)
