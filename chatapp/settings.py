@@ -179,7 +179,7 @@ class Settings:
         minimum=0,
     )
     abandon_after: float = option(
-        0.0, "Seconds without a reader after which an answer is stopped; 0: never.", minimum=0
+        0.0, "Seconds without any reader after which an answer is stopped; 0: never.", minimum=0
     )
     send_timeout: float = option(
         20.0, "Seconds after which a reader that takes nothing is disconnected.", minimum=0.1

@@ -34,7 +34,7 @@ from .runtime.setup_fault import SetupFault
 from .runtime.stall_watch import StallWatch
 from .service.components import Components
 from .service.housekeeping import Housekeeping
-from .service.limits import Limits, running_of
+from .service.limits import Limits
 from .service.recorder import Recorder
 from .service.repair import Repair
 from .service.service import Service
@@ -63,7 +63,7 @@ def build_components(
     folder = _folder(app, settings)
     database, event_log = _storage(app, folder, settings)
     secret, secret_fault = _secret(app, settings)
-    ledger = Ledger(database, settings.ledger_age)
+    ledger = Ledger(database, settings.ledger_age, WorkerId())
     store = Store(database, settings.history_max_messages, settings.conversations_kept, ledger)
     upstream = Upstream(
         settings,
@@ -133,7 +133,7 @@ class _Core:
     store: Store
     upstream: Upstream
     event_log: EventLog
-    worker_id: WorkerId
+    worker_id: Callable[[], str]
     retry_queue: RetryQueue
     ledger_writer: LedgerWriter
     answers: AnswerRegistry
@@ -153,28 +153,28 @@ def _build_core(
     tools: Tools,
     chat: str,
 ) -> _Core:
-    worker_id, retry_queue, ledger_writer = WorkerId(), RetryQueue(), LedgerWriter(store.ledger)
+    retry_queue, ledger_writer = RetryQueue(), LedgerWriter(store.ledger)
     recorder = Recorder(store, retry_queue, ledger_writer)
     answers = AnswerRegistry(settings, recorder.save, recorder.retired)
     replicator = Replicator(
         event_log,
-        worker_id,
+        store.ledger.worker_id,
         settings.flush_interval,
         stopped=answers.stop,
         lost=answers.release,
+        deleted=answers.forget,
         wanted=recorder.is_wanted,
     )
     pubsub = PushChannel(settings, event_log, replicator.post, chat)
     replicator.on_published.append(pubsub.wake)
-    generator = Generator(settings, upstream, answers, hooks, tools, ledger_writer.call_goes_on)
+    generator = Generator(settings, upstream, answers, hooks, tools, ledger_writer)
     recorder.connect(replicator, pubsub, generator)
-    running = functools.partial(running_of, answers, store)
     return _Core(
         settings=settings,
         store=store,
         upstream=upstream,
         event_log=event_log,
-        worker_id=worker_id,
+        worker_id=store.ledger.worker_id,
         retry_queue=retry_queue,
         ledger_writer=ledger_writer,
         answers=answers,
@@ -182,12 +182,11 @@ def _build_core(
         replicator=replicator,
         pubsub=pubsub,
         generator=generator,
-        limits=Limits(settings, running, store.ledger.usage_since, chat),
+        limits=Limits(settings, store.ledger.usage_since, chat),
     )
 
 
 def _build_service(core: _Core, chat: str) -> Service:
-    owners = f"{chat}/"
     takeover = Takeover(
         core.settings,
         core.store,
@@ -197,15 +196,7 @@ def _build_service(core: _Core, chat: str) -> Service:
         core.replicator,
         core.generator,
     )
-    housekeeping = Housekeeping(
-        core.settings,
-        core.store,
-        core.event_log,
-        core.answers,
-        core.replicas,
-        core.retry_queue,
-        owners,
-    )
+    leases, housekeeping = _build_watch(core, takeover, f"{chat}/")
     return Service(
         settings=core.settings,
         store=core.store,
@@ -215,7 +206,7 @@ def _build_service(core: _Core, chat: str) -> Service:
         replicas=core.replicas,
         replicator=core.replicator,
         pubsub=core.pubsub,
-        leases=_build_leases(core, takeover, owners),
+        leases=leases,
         limits=core.limits,
         starter=Starter(**vars(core)),
         retry_queue=core.retry_queue,
@@ -224,9 +215,28 @@ def _build_service(core: _Core, chat: str) -> Service:
     )
 
 
-def _build_leases(core: _Core, takeover: Takeover, owners: str) -> Leases:
-    seconds, busy = core.settings.lease, core.settings.busy_lease
-    return Leases(core.event_log, core.worker_id, seconds, takeover.adopt, owners, busy)
+def _build_watch(core: _Core, takeover: Takeover, owners: str) -> tuple[Leases, Housekeeping]:
+    """What finds dead workers, and what ends the rest of their work."""
+    leases = Leases(
+        core.event_log,
+        core.worker_id,
+        core.settings.lease,
+        takeover.adopt,
+        owners,
+        core.settings.busy_lease,
+        buried=lambda workers: housekeeping.bury(workers),
+    )
+    housekeeping = Housekeeping(
+        core.settings,
+        core.store,
+        core.event_log,
+        core.answers,
+        core.replicas,
+        core.retry_queue,
+        owners,
+        leases.suspect,
+    )
+    return leases, housekeeping
 
 
 def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, EventLog]:

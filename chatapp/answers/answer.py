@@ -95,6 +95,7 @@ class Answer:
         "provisional",
         "readers",
         "request",
+        "running_key",
         "status",
         "unread_since",
     )
@@ -114,6 +115,8 @@ class Answer:
         """Incremented by each takeover."""
         self.provisional = False
         """Whether a refusal would still undo it; until then, other workers must not see its end."""
+        self.running_key: str | None = None
+        """What it counts under as a concurrent answer; None: it is not admitted yet."""
         self.moved = False
         """Whether it is no longer written here; its readers find it elsewhere."""
         self.status = Status.PENDING

@@ -9,12 +9,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from ..errors import ChatAppError, InternalError, Interrupted, TooManyAnswers
+from ..errors import (
+    ChatAppError,
+    InternalError,
+    Interrupted,
+    NotFound,
+    TooManyAnswers,
+)
 from ..settings import Settings
 from .answer import Answer, Cancellable, IllegalTransition, Stream
 from .events import EventType
 from .live_log import LiveLog
 from .outcome import Outcome, Status
+from .slot import Slot
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +72,20 @@ class AnswerRegistry:
             self._nobody_runs.clear()
         return answer
 
+    def admit(self, answer: Answer, slot: Slot) -> None:
+        """Count an answer under `slot.key`, until it ends.
+
+        :raises TooManyRunning: as many answers with this key as may be are running here already.
+        """
+        with self._lock:
+            if sum(each.running_key == slot.key for each in self._running.values()) >= slot.most:
+                raise slot.refusal()
+            answer.running_key = slot.key
+
     def adopt(self, answer: Answer) -> None:
         """Add an answer that another worker started; it is written here from now on."""
         answer.resume()
+        answer.running_key = answer.owner
         with self._lock:
             self._running[answer.id] = answer
             self._nobody_runs.clear()
@@ -82,6 +100,11 @@ class AnswerRegistry:
         answer.ended_at = answer.ended_at or time.monotonic()
         answer.accepted_or_refused.set()
         answer.wake_readers()
+
+    def forget(self, answer: Answer) -> None:
+        """End an answer whose conversation was deleted. Nobody can read it any more."""
+        self.stop(answer)
+        self.discard(answer, NotFound("This conversation was deleted."))
 
     def release(self, answer: Answer) -> None:
         """Stop writing an answer that another worker owns; its readers find it there."""

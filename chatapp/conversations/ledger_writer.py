@@ -4,12 +4,12 @@ import contextlib
 import threading
 from typing import Final
 
-from ..database.schema import micros
+from ..answers.slot import Slot
 from ..errors import StorageUnavailable
 from ..runtime.background import BackgroundTask
 from .ledger import Closed, Ledger, Opened
 
-GATHERED_FOR: Final = 0.25
+RECORDED_WITHIN: Final = 0.25
 """Seconds between writes."""
 
 
@@ -23,17 +23,26 @@ class LedgerWriter:
         self._entries: list[Opened | Closed] = []
         self._background = BackgroundTask("ledger", self._work)
 
-    def call_begins(self, answer_id: str, owner: str, model: str | None) -> None:
-        """The upstream is being called for an answer."""
-        self._add(Opened(answer_id, owner, model, micros()))
+    def call_begins(self, call: Opened, slot: Slot) -> None:
+        """The upstream is about to be called for an answer.
 
-    def call_goes_on(self, answer_id: str, owner: str, model: str, status: str) -> None:
-        """The upstream is called again; the usage of all calls comes with the last one."""
-        closed = Closed(answer_id, status)
-        self._add(closed, Opened(answer_id, owner, model, micros()))
+        :raises TooManyRunning: there is no place for it. Not checked while the database is down.
+        """
+        before = [each for each in tuple(self._entries) if each.running_key == call.running_key]
+        try:
+            admitted = self._ledger.admit(before, call, slot)
+        except StorageUnavailable:
+            self._add(call)
+            return
+        if not admitted:
+            raise slot.refusal()
+
+    def call_goes_on(self, closed: Closed, call: Opened) -> None:
+        """The upstream is called again for an answer."""
+        self._add(closed, call)
 
     def call_ends(self, closed: Closed) -> None:
-        """The answer's last call has ended."""
+        """An answer's call has ended."""
         self._add(closed)
 
     def settle(self, answer_id: str) -> None:
@@ -55,7 +64,7 @@ class LedgerWriter:
 
     def _work(self) -> float:
         self._enter()
-        return GATHERED_FOR
+        return RECORDED_WITHIN
 
     def _enter(self) -> None:
         with self._entering:

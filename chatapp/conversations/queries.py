@@ -32,7 +32,6 @@ ANSWER: Final = (
     .where(messages.c.id == _the_id, messages.c.role == "assistant", _owned)
 )
 COUNT: Final = sa.select(sa.func.count()).select_from(conversations).where(_owned)
-RUNNING_OF: Final = COUNT.where(conversations.c.running.is_not(None))
 INSERT: Final = sa.insert(conversations)
 CHANGE: Final = sa.update(conversations).where(conversations.c.id == _the_id)
 DELETE_ALL: Final = sa.delete(conversations).where(_owned)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from ..answers.slot import Slot
 from ..database.database import Database
 from ..database.schema import micros
 from ..errors import InvalidRequest, NotFound
@@ -169,15 +170,18 @@ class Store:
         model: str | None = None,
         *,
         default_model: str | None = None,
+        slot: Slot | None = None,
     ) -> Conversation:
         """Add a user's message and the pending answer to it, both or neither.
 
         :param edit: the user's message that this one replaces.
         :param model: the model for the ledger's entry; None: the one in the conversation's
             settings, or else `default_model`.
+        :param slot: what the answer counts under as a concurrent one; None: it does not count.
         :raises NotFound: no such conversation or message.
         :raises InvalidRequest: the conversation is full, or the owner has too many.
         :raises Conflict: an answer is being written in it.
+        :raises TooManyRunning:
         """
 
         def work(connection: sa.Connection) -> Conversation:
@@ -192,7 +196,7 @@ class Store:
             if conversation_id is None:
                 answer.opens, found.created_at = True, found.updated_at
                 connection.execute(queries.INSERT, queries.to_row(found))
-            transactions.enter(connection, found, question, answer)
+            transactions.enter(connection, self.ledger, slot, found, question, answer)
             return found
 
         return self._database.run(work)
@@ -205,12 +209,14 @@ class Store:
         model: str | None = None,
         *,
         default_model: str | None = None,
+        slot: Slot | None = None,
     ) -> Conversation:
-        """Add a pending answer beside the answer `regenerate`; the models are as for `ask`.
+        """Add a pending answer beside the answer `regenerate`; the rest is as for `ask`.
 
         :raises NotFound: no such answer.
         :raises InvalidRequest: the conversation is full.
         :raises Conflict: an answer is being written in it.
+        :raises TooManyRunning:
         """
 
         def work(connection: sa.Connection) -> Conversation:
@@ -219,7 +225,8 @@ class Store:
                 raise NotFound("There is no such answer.", param="regenerate")
             self._check_free(found, 1)
             chosen = model or found.settings.get("model") or default_model
-            transactions.enter(connection, found, found.ask_again(regenerate, answer_id, chosen))
+            answer = found.ask_again(regenerate, answer_id, chosen)
+            transactions.enter(connection, self.ledger, slot, found, answer)
             return found
 
         return self._database.run(work)
@@ -265,12 +272,6 @@ class Store:
         if not found:
             raise NotFound("There is no such answer.")
         return found[answer_id]
-
-    def running_of(self, owner: str) -> int:
-        """How many of an owner's conversations have a running answer."""
-        given = {"the_owner": owner}
-        found = self._database.run(lambda c: c.scalar(queries.RUNNING_OF, given), read_only=True)
-        return int(found or 0)
 
     def unfinished(self, before: datetime, owners: str = "", most: int = 1000) -> list[Message]:
         """Running answers that were started before a moment, oldest first.

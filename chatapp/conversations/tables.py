@@ -75,7 +75,20 @@ calls: Final = sa.Table(
     sa.Column("usage", JSON),
     sa.Column("usage_source", sa.Text),
     sa.Column("total_tokens", sa.Integer, nullable=False),
+    # The worker that has made it.
+    sa.Column("writer", sa.Text),
+    # What its answer counts under as a concurrent one, until it ends.
+    sa.Column("running_key", sa.Text),
+    # Estimated when it begins, in case it is cut.
+    sa.Column("prompt_tokens", sa.Integer, nullable=False, server_default="0"),
     sa.Index("chatapp_calls_answer", "answer_id"),
     sa.Index("chatapp_calls_owner", "owner", "started_at"),
     sa.Index("chatapp_calls_started", "started_at"),
 )
+for _name, _column in (("writer", calls.c.writer), ("running", calls.c.running_key)):
+    sa.Index(
+        f"chatapp_calls_{_name}",
+        _column,
+        sqlite_where=calls.c.ended_at.is_(None),
+        postgresql_where=calls.c.ended_at.is_(None),
+    )

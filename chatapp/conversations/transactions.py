@@ -8,19 +8,35 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..answers.outcome import RUNNING, Outcome, Status
+from ..answers.slot import Slot
+from ..answers.text.tokens import estimated_tokens
 from . import queries
-from .ledger import Closed, Ledger, opened
+from .ledger import Closed, Ledger, Opened, tokens_said
 from .model import Content, Conversation, Message
 from .titles import title_of_exchange
 
 
-def enter(connection: sa.Connection, found: Conversation, *new: Message) -> None:
-    """Store new messages, the answer last, and open its call in the ledger."""
+def enter(
+    connection: sa.Connection,
+    ledger: Ledger,
+    slot: Slot | None,
+    found: Conversation,
+    *new: Message,
+) -> None:
+    """Store new messages, the answer last, and open its call in the ledger.
+
+    :param slot: what the answer counts under as a concurrent one; None: it does not count.
+    :raises TooManyRunning:
+    """
     answer = new[-1]
+    if slot is not None and ledger.is_full(connection, slot, answer.id):
+        raise slot.refusal()
     if not answer.opens:
         queries.save(connection, found, "title", "draft_title", "leaf", "running", "updated_at")
     connection.execute(queries.INSERT_MESSAGES, [queries.to_row(each) for each in new])
-    opened(connection, answer.id, found.owner, answer.model)
+    prompt = estimated_tokens(each.content.text for each in found.path(answer.id))
+    key = slot.key if slot else None
+    ledger.open_call(connection, Opened.now(answer.id, found.owner, answer.model, prompt, key))
 
 
 def take_back(connection: sa.Connection, answer_id: str) -> str | None:
@@ -53,7 +69,10 @@ def update(
         connection.execute(queries.CHANGE, saved)
     if ends:
         outcome = fields.get("outcome", Outcome())
-        ledger.close_call(
-            connection, Closed(answer_id, fields["status"], outcome, fields.get("model"))
+        said = tokens_said(
+            outcome, fields.get("content", Content()).text, fields.get("reasoning", "")
         )
+        model = fields.get("model")
+        closed = Closed(answer_id, fields["status"], outcome, model, said=said)
+        ledger.close_call(connection, closed)
     return title if title and freed and title != freed.title else None

@@ -43,6 +43,8 @@ class Record:
     """The request to the model, for a takeover; dropped when the answer ends."""
     refusal: bytes | None
     """Why it never began."""
+    crashes: int = 0
+    """How many of its writers died."""
 
 
 class Segment(NamedTuple):
@@ -63,6 +65,8 @@ class State(NamedTuple):
     status: str
     last_event: int
     """With a final status: the last event, which the log must have reached."""
+    frees_key: bool = False
+    """With a final status: the answer's key stands for nothing any more."""
 
 
 class PendingMessage(NamedTuple):
@@ -89,6 +93,7 @@ class Written(NamedTuple):
     lost: frozenset[str]
     stops: frozenset[str]
     numbers: list[int]
+    reads: Mapping[str, int] = {}
 
 
 class EventLog(Protocol):
@@ -98,6 +103,9 @@ class EventLog(Protocol):
         outcome is then unknown. Each method may be called again with the same arguments, and works
         once the storage is back. `Misconfigured`: it does not work as it is set up.
     """
+
+    shared: bool
+    """Whether other processes have the same one."""
 
     def claim(self, record: Record) -> Record:
         """Add a record, unless it is there or its owner's key stands for another answer.
@@ -135,6 +143,8 @@ class EventLog(Protocol):
             `stops`: the running answers of this writer that somebody asked to stop.
             `numbers`: those of the posts. Over all workers they have no gaps, and whoever sees a
             number has seen, or can see, all lower ones. They never begin anew.
+            `reads`: how often readers were noted, of the running answers of this writer that have
+            had any.
         """
 
     def read(
@@ -154,6 +164,9 @@ class EventLog(Protocol):
 
     def request_stop(self, answer_id: str) -> None:
         """Leave a mark that the writer's next `write` tells of, whoever that is by then."""
+
+    def note_readers(self, answer_ids: Iterable[str]) -> None:
+        """Tell the writers, by their next `write`, that these answers are read elsewhere."""
 
     def release(self, answer_id: str, epoch: int) -> None:
         """Let another worker take a running answer. Does nothing if the epoch differs."""
@@ -187,6 +200,8 @@ class EventLog(Protocol):
 
     def take(self, answer_id: str, epoch: int, writer: str) -> bool:
         """Become the writer of a running answer, in the epoch after this one.
+
+        One that was not free has lost its writer by a crash, and that is counted.
 
         Of several workers one gets True. It gets True again if it calls again, for it may not have
         learned of the first.

@@ -28,6 +28,7 @@ class _Kept:
     record: Record
     segments: list[Segment] = field(default_factory=list)
     ended_at: float | None = None
+    reads: int = 0
 
     def append(self, segment: Segment) -> bool:
         """As in `EventLog.write`; False: rejected."""
@@ -66,6 +67,8 @@ class _Kept:
 
 class MemoryEventLog:
     """Stores the answers of this process only."""
+
+    shared = False
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -115,12 +118,14 @@ class MemoryEventLog:
                 if state.answer_id not in lost and not self._move(state):
                     lost.add(state.answer_id)
             numbers = [self._publish(post) for post in posts]
-            stops = frozenset(
-                answer_id
+            own = {
+                answer_id: kept
                 for answer_id, kept in self._answers.items()
-                if kept.record.stop and kept.record.writer == writer and kept.ended_at is None
-            )
-        return Written(frozenset(lost), stops, numbers)
+                if kept.record.writer == writer and kept.ended_at is None
+            }
+            stops = frozenset(answer_id for answer_id, kept in own.items() if kept.record.stop)
+            reads = {answer_id: kept.reads for answer_id, kept in own.items() if kept.reads}
+        return Written(frozenset(lost), stops, numbers, reads)
 
     def read(
         self, cursors: Mapping[str, int], max_bytes: int = MAX_READ_BYTES
@@ -150,6 +155,12 @@ class MemoryEventLog:
             if kept and kept.ended_at is None:
                 kept.record = replace(kept.record, stop=True)
 
+    def note_readers(self, answer_ids: Iterable[str]) -> None:
+        with self._lock:
+            for answer_id in answer_ids:
+                if kept := self._answers.get(answer_id):
+                    kept.reads += 1
+
     def release(self, answer_id: str, epoch: int) -> None:
         with self._lock:
             if kept := self._running(answer_id, epoch):
@@ -158,8 +169,7 @@ class MemoryEventLog:
     def refuse(self, answer_id: str, epoch: int, refusal: bytes) -> None:
         with self._lock:
             if kept := self._running(answer_id, epoch):
-                self._free_key(kept.record)
-                kept.record = replace(kept.record, key=None)
+                self._free_key(kept)
                 kept.end("refused", refusal)
                 self._ended[answer_id] = sum(len(each.wire) for each in kept.segments)
 
@@ -193,7 +203,9 @@ class MemoryEventLog:
     def take(self, answer_id: str, epoch: int, writer: str) -> bool:
         with self._lock:
             if kept := self._running(answer_id, epoch):
-                kept.record = replace(kept.record, epoch=epoch + 1, writer=writer)
+                crashes = kept.record.crashes + (kept.record.writer is not None)
+                taken = replace(kept.record, epoch=epoch + 1, writer=writer, crashes=crashes)
+                kept.record = taken
                 return True
             again = self._running(answer_id, epoch + 1)
             return again is not None and again.record.writer == writer
@@ -238,6 +250,8 @@ class MemoryEventLog:
             return True
         if state.last_event != kept.record.last_event:
             return False
+        if state.frees_key:
+            self._free_key(kept)
         kept.end(state.status)
         self._ended[state.answer_id] = sum(len(each.wire) for each in kept.segments)
         return True
@@ -250,8 +264,10 @@ class MemoryEventLog:
     def _forget(self, answer_id: str) -> None:
         self._ended.pop(answer_id, None)
         if kept := self._answers.pop(answer_id, None):
-            self._free_key(kept.record)
+            self._free_key(kept)
 
-    def _free_key(self, record: Record) -> None:
+    def _free_key(self, kept: _Kept) -> None:
+        record = kept.record
         if record.key is not None and self._keys.get((record.owner, record.key)) == record.id:
             del self._keys[record.owner, record.key]
+        kept.record = replace(record, key=None)

@@ -8,6 +8,9 @@ from typing import Any
 from ..answers.answer import Answer, Deltas, Stream
 from ..answers.events import EventType, event_data
 from ..answers.registry import AnswerRegistry
+from ..answers.text.tokens import estimated_prompt, estimated_tokens
+from ..conversations.ledger import Closed, Opened
+from ..conversations.ledger_writer import LedgerWriter
 from ..conversations.model import Conversation
 from ..errors import ChatAppError
 from ..identity.owners import outside
@@ -64,8 +67,7 @@ class HookedStream:
 class Generator:
     """Generates the answers of this worker.
 
-    :param call_goes_on: records a further upstream call of an answer in the ledger; gets the
-        answer's id, owner and model, and how the previous call ended.
+    :param ledger: records further upstream calls of an answer.
     """
 
     def __init__(
@@ -75,14 +77,14 @@ class Generator:
         answers: AnswerRegistry,
         hooks: Hooks,
         tools: Tools,
-        call_goes_on: Callable[[str, str, str, str], None],
+        ledger: LedgerWriter,
     ) -> None:
         self._settings = settings
         self._upstream = upstream
         self._answers = answers
         self._hooks = hooks
         self._tools = tools
-        self._call_goes_on = call_goes_on
+        self._ledger = ledger
 
     def begin(self, answer: Answer, prompt: Prompt) -> None:
         """Call the upstream, in a thread of its own.
@@ -106,14 +108,17 @@ class Generator:
             raise ChatAppError("Answers with tools can't be continued. Ask again.")
         request = self._prepared(answer, prompt)
         text = answer.log.text()
+        said = estimated_tokens([text, answer.log.text(EventType.REASONING)])
         request.messages, extra = prefilled(request.messages, text, self._settings.prefill)
-        self._call_goes_on(answer.id, answer.owner, request.model, "interrupted")
+        self._call_again(answer, request, "interrupted", said)
         cancellation = Cancellation()
 
         def reopen() -> Stream:
             try:
                 return Continuation(self._open(answer, request, cancellation, **extra), text)
             except ChatAppError as error:
+                # Before the answer ends: this call has not cost what the answer says.
+                self._ledger.call_ends(Closed(answer.id, "refused", running_key=answer.running_key))
                 raise interrupted(error) from None
 
         self._run(answer, reopen, cancellation)
@@ -154,6 +159,17 @@ class Generator:
             messages = [{"role": "system", "content": self._settings.system_prompt}, *messages]
         return cut(messages, self._settings.history_max_tokens)
 
+    def _call_again(
+        self, answer: Answer, request: AnswerRequest, ended: str, said: int | None = None
+    ) -> None:
+        """Record how an answer's call ended, and that the upstream is called again."""
+        key = answer.running_key
+        prompt = estimated_prompt(request.messages)
+        self._ledger.call_goes_on(
+            Closed(answer.id, ended, running_key=key, said=said),
+            Opened.now(answer.id, answer.owner, request.model, prompt, key),
+        )
+
     def _open(
         self, answer: Answer, request: AnswerRequest, cancellation: Cancellation, **extra: Any
     ) -> Any:
@@ -164,7 +180,7 @@ class Generator:
             request.options | extra,
             cancellation,
             not self._hooks.piece,
-            lambda: self._call_goes_on(answer.id, answer.owner, request.model, "refused"),
+            lambda: self._call_again(answer, request, "refused"),
         )
 
     def _run_rounds(self, answer: Answer, request: AnswerRequest) -> None:
@@ -174,9 +190,9 @@ class Generator:
         def open_round(messages: list[dict[str, Any]], may_call: bool) -> Any:
             cancellation = Cancellation()
             relay.enter(cancellation.cancel)
-            if answer.accepted:
-                self._call_goes_on(answer.id, answer.owner, request.model, "tool_calls")
             request.messages = messages
+            if answer.accepted:  # The usage of all calls comes with the last one.
+                self._call_again(answer, request, "tool_calls")
             extra: dict[str, Any] = {"tools": self._tools.specs()}
             if not may_call:
                 extra["tool_choice"] = "none"

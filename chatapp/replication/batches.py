@@ -2,11 +2,16 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
 from ..answers.answer import Answer
 from ..answers.outcome import Status
 from ..eventlog import Record, Segment, State
 from .segments import new_segments
+
+CONFIRMED_EVERY: Final = 4.0
+"""Seconds after which the status of a silent answer is written again: it may have been deleted, and
+the event log only rejects what is written."""
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +25,8 @@ class Entry:
     """The last event in the event log."""
     status: str = Status.PENDING
     """The last status in the event log."""
+    reads: int = 0
+    """How often readers at other workers were noted, as the event log last said."""
     confirmed_at: float = field(default_factory=time.monotonic)
     """Monotonic seconds of the last proof that the answer is still ours."""
 
@@ -56,6 +63,12 @@ class Batch:
                 cursor = segment.last
             self.cursors[answer.id] = cursor
         status = answer.status if over else Status.STREAMING if answer.accepted else entry.status
-        if status != entry.status:
+        silent = status == entry.status and cursor == entry.cursor
+        if silent and time.monotonic() - entry.confirmed_at > CONFIRMED_EVERY:
             self.states.append(State(answer.id, answer.epoch, status, cursor))
+            self.statuses[answer.id] = status
+        if status != entry.status:
+            # What no upstream has accepted can be asked again, with the same key.
+            never_began = status == Status.FAILED and not answer.accepted
+            self.states.append(State(answer.id, answer.epoch, status, cursor, never_began))
             self.statuses[answer.id] = status

@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -47,6 +47,7 @@ class Leases:
     :param adopt: called with an answer that this worker has claimed.
     :param owners: the prefix of the owners whose answers it claims; others belong to another chat.
     :param busy: seconds for which a worker whose event loop is blocked still counts as alive.
+    :param buried: called with dead workers, once all of their answers have been claimed.
     """
 
     def __init__(
@@ -57,12 +58,15 @@ class Leases:
         adopt: Callable[[Record], None],
         owners: str = "",
         busy: float = 30.0,
+        buried: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
         self._log = log
         self._worker_id = worker_id
         self._patience = max(round(seconds / BEAT), 2)
         self._adopt = adopt
         self._owners = owners
+        self._buried = buried
+        self._suspected: Collection[str] = ()
         self._seen: dict[str, tuple[int, int]] = {}
         """For each other worker, its counter and for how many of our counts it has not moved."""
         self._taking: dict[str, Record] = {}
@@ -76,6 +80,10 @@ class Leases:
         """Start counting."""
         self._background.begin()
         self._pulse.begin()
+
+    def suspect(self, writers: Collection[str]) -> None:
+        """Presume these dead, too, unless their counters move within a lease."""
+        self._suspected = writers
 
     def leave(self, timeout: float) -> None:
         """Sign off: this worker writes no answers any more.
@@ -99,6 +107,9 @@ class Leases:
             self._grace = GRACE
             raise
         counts.pop(worker_id, None)
+        for suspect in {*self._suspected} - {worker_id}:
+            self._seen.setdefault(suspect, (-1, 0))
+        self._suspected = ()
         self._compare(counts)
         alive = [each for each, (_, still) in self._seen.items() if still < self._patience]
         orphans = self._log.orphans([worker_id, *alive])
@@ -149,3 +160,4 @@ class Leases:
             self._log.leave(dead)
             for each in dead:
                 del self._seen[each]
+            self._buried(dead)

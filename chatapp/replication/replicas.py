@@ -22,6 +22,9 @@ from ..settings import Settings
 UNREAD_KEPT: Final = 10.0
 """Seconds that a replica without readers is kept."""
 
+NOTES_BEFORE_ABANDONED: Final = 4
+"""How often a writer hears of readers within `abandon_after`."""
+
 
 class Replicas:
     """The replicas of this worker."""
@@ -31,6 +34,8 @@ class Replicas:
         self._settings = settings
         self._lock = threading.Lock()
         self._replicas: dict[str, Answer] = {}
+        self._note_readers_at = 0.0
+        """Monotonic seconds of the next note of readers."""
         self._background = BackgroundTask("readers of the event log", self._poll)
 
     def __len__(self) -> int:
@@ -108,7 +113,18 @@ class Replicas:
                 absorb(running[answer_id], new)
             for answer_id in gone:
                 self.drop(answer_id)
+            self._note_readers()
         return self._settings.poll_interval if self._replicas else None
+
+    def _note_readers(self) -> None:
+        """Keep writers from stopping, as abandoned, what is read here."""
+        now, limit = time.monotonic(), self._settings.abandon_after
+        if not limit or now < self._note_readers_at:
+            return
+        read = [each.id for each in tuple(self._replicas.values()) if each.readers]
+        if read:
+            self._log.note_readers(read)
+            self._note_readers_at = now + limit / NOTES_BEFORE_ABANDONED
 
     def _touched(self, answer_id: str) -> Answer | None:
         """An existing replica, kept until its reader arrives."""
@@ -134,11 +150,12 @@ def absorb(answer: Answer, segments: list[Segment]) -> None:
             if reaches <= answer.log.last:
                 continue
             if event.type in DELTAS:
-                answer.status = Status.STREAMING
+                answer.status, answer.accepted = Status.STREAMING, True
                 answer.log.append_piece(event.type, event.text)
             elif event.type is EventType.SNAPSHOT:
                 fields = event.fields()
                 written = Transcript(segment.last, fields["text"], fields["reasoning"])
+                answer.accepted = answer.accepted or fields["status"] != Status.PENDING
                 answer.log.restart(written)
             else:
                 _note(answer, event.type, event.fields())
@@ -152,6 +169,8 @@ def _note(answer: Answer, kind: EventType, fields: dict[str, Any]) -> None:
     """Set the answer's fields from an event."""
     if kind is EventType.START:
         answer.conversation_id, answer.model = fields["conversation_id"], fields["model"]
+    elif kind is EventType.TOOL:
+        answer.accepted = True
     elif kind is EventType.DONE:
         answer.outcome = Outcome(**fields)
         stopped = answer.outcome.finish_reason == "stopped"

@@ -45,6 +45,7 @@ class Replicator:
     :param interval: seconds between flushes while an answer runs.
     :param stopped: called with an answer that was stopped through another worker.
     :param lost: called with an answer that another worker owns now.
+    :param deleted: called with an answer that was deleted through another worker.
     :param wanted: whether an answer that the event log has lost should be written again.
     """
 
@@ -55,6 +56,7 @@ class Replicator:
         interval: float,
         stopped: Callable[[Answer], None],
         lost: Callable[[Answer], None],
+        deleted: Callable[[Answer], None],
         wanted: Callable[[Answer], bool],
     ) -> None:
         self._log = log
@@ -62,6 +64,7 @@ class Replicator:
         self._interval = interval
         self._stopped = stopped
         self._lost = lost
+        self._deleted = deleted
         self._wanted = wanted
         self.on_published: list[Callable[[], None]] = []
         """Called when publications have been written."""
@@ -232,7 +235,9 @@ class Replicator:
         asked_at = time.monotonic()
         written = self._send(batch)
         for entry in entries:
-            if entry.answer.id in batch.cursors and entry.answer.id not in written.lost:
+            answer_id = entry.answer.id
+            told = answer_id in batch.cursors or answer_id in batch.statuses
+            if told and answer_id not in written.lost:
                 entry.confirmed_at = asked_at
         self._settle(entries, batch, written, heard)
         return batch.size > MAX_BATCH_BYTES
@@ -262,34 +267,37 @@ class Replicator:
         for entry in entries:
             answer = entry.answer
             if answer.id in written.lost:
-                if self._is_lost(entry):
-                    heard.append((self._lost, answer))
+                if tell := self._refused(entry):
+                    heard.append((tell, answer))
                 continue
             entry.cursor = batch.cursors.get(answer.id, entry.cursor)
             entry.status = batch.statuses.get(answer.id, entry.status)
             if entry.status not in RUNNING:
                 self._drop(entry)
+            if (reads := written.reads.get(answer.id, 0)) != entry.reads:
+                entry.reads = reads
+                answer.unread_since = time.monotonic()
         for answer_id in written.stops:
             if stopped := self._entries.get(answer_id):
                 heard.append((self._stopped, stopped.answer))
 
-    def _is_lost(self, entry: Entry) -> bool:
-        """Whether a rejected answer is another worker's now, rather than to be written again."""
+    def _refused(self, entry: Entry) -> Callable[[Answer], None] | None:
+        """Whom to tell of a rejected answer; None: nobody, since it is to be written again."""
         answer = entry.answer
         known = self._log.find(answer.id)
         if known is not None and known.epoch == answer.epoch and known.status in RUNNING:
             # The storage came back without the latest events.
             entry.cursor, entry.status = known.last_event, known.status
-            return False
+            return None
         if known is None and self._wanted(answer):
             logger.warning(
                 "answer %s was missing from the event log; it is written again", answer.id
             )
             entry.cursor, entry.status = 0, Status.PENDING
             entry.record = record_of(answer, self._worker_id())
-            return False
+            return None
         self._drop(entry)
-        return True
+        return self._lost if known else self._deleted
 
     def _drop(self, entry: Entry) -> None:
         with self._lock:

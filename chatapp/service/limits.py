@@ -1,4 +1,4 @@
-"""Limits per owner and for all owners: question rate, concurrent answers, tokens per day.
+"""Limits per owner and for all owners: question rate, tokens per day.
 
 Conversations created without a question cost no tokens, but storage: they have the same rate limit
 as questions, counted separately. The `limits` library counts both; it also drives Flask-Limiter,
@@ -16,9 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..answers.registry import AnswerRegistry
-from ..conversations.store import Store
-from ..errors import ConfigError, QuotaUsed, RateLimited, StorageUnavailable, TooManyRunning
+from ..errors import ConfigError, QuotaUsed, RateLimited
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +65,6 @@ CONVERSATIONS: Final = Counted(
 class Limits:
     """The limits of one chat.
 
-    :param running: how many answers of an owner are being written.
     :param tokens_since: how many tokens an owner has used since a moment.
     :param scope: separates the counts of several chats that share a storage.
     :raises ConfigError: an option has a wrong value, or needs what is not installed.
@@ -76,13 +73,11 @@ class Limits:
     def __init__(
         self,
         settings: Settings,
-        running: Callable[[str], int],
         tokens_since: Callable[[str, datetime], int],
         scope: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._settings = settings
-        self._running = running
         self._tokens_since = tokens_since
         self._clock = clock
         self._rates: Rates | None = None
@@ -94,12 +89,10 @@ class Limits:
 
         :param rate_limit_key: counts under this instead of the owner: a client without a cookie is
             a new owner on each request, and is better identified by its address.
-        :raises TooManyRunning: `running` must not count this answer yet.
         :raises QuotaUsed:
         :raises RateLimited:
         """
         if rate_limit_key is None:
-            self._check_running(owner)
             self._check_tokens(owner)
         if self._rates:
             self._rates.hit(rate_limit_key or owner, QUESTIONS)
@@ -112,15 +105,6 @@ class Limits:
         """
         if self._rates:
             self._rates.hit(rate_limit_key or owner, CONVERSATIONS)
-
-    def _check_running(self, owner: str) -> None:
-        most = self._settings.max_running_per_owner
-        if self._running(owner) >= most:
-            answers = f"{most} answers are" if most > 1 else "An answer is"
-            raise TooManyRunning(
-                f"{answers} being written for you already. Wait for one to end, or stop one.",
-                retry_after=5,
-            )
 
     def _check_tokens(self, owner: str) -> None:
         most = self._settings.tokens_per_day
@@ -236,13 +220,3 @@ def _spoken(seconds: float) -> str:
         if seconds >= size:
             return f"{math.ceil(seconds / size)} {unit}"
     return f"{math.ceil(seconds)} s"
-
-
-def running_of(answers: AnswerRegistry, store: Store, owner: str) -> int:
-    """How many answers of an owner are running, without the one being started."""
-    begun = (answer for answer in answers.written if answer.log.last)
-    here = sum(answer.owner == owner for answer in begun)
-    try:
-        return max(here, store.running_of(owner))
-    except StorageUnavailable:
-        return here

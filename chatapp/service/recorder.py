@@ -4,7 +4,7 @@ from typing import Any
 
 from ..answers.answer import Answer, Moved
 from ..answers.events import EventType
-from ..conversations.ledger import Closed
+from ..conversations.ledger import Closed, tokens_said
 from ..conversations.ledger_writer import LedgerWriter
 from ..conversations.store import Content, Store
 from ..errors import NotFound, StorageUnavailable
@@ -46,8 +46,7 @@ class Recorder:
             fields = stored_fields(answer, answer.log.last + 1)
             self._retry_queue.do(lambda: self._write_down(answer, fields))
         else:
-            closed = Closed(answer.id, answer.status, answer.outcome, answer.model)
-            self._ledger_writer.call_ends(closed)
+            self._ledger_writer.call_ends(closed_call(answer))
         self._pubsub.publish("answer", about(answer, "finished"), to=answer.owner)
 
     def _write_down(self, answer: Answer, fields: dict[str, Any]) -> None:
@@ -66,6 +65,19 @@ class Recorder:
         except StorageUnavailable:
             return True
         return True
+
+
+def closed_call(answer: Answer) -> Closed:
+    """What the ledger keeps of an answer outside of conversations that has ended."""
+    said = tokens_said(answer.outcome, answer.log.text(), answer.log.text(EventType.REASONING))
+    return Closed(
+        answer.id,
+        answer.status,
+        answer.outcome,
+        answer.model,
+        running_key=answer.running_key,
+        said=said,
+    )
 
 
 def stored_fields(answer: Answer, last_event: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ It stands between the routes, which know HTTP, and the components, which don't k
 import contextlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ from ..conversations.ledger_writer import LedgerWriter
 from ..conversations.store import Store
 from ..errors import NotFound, StorageUnavailable
 from ..eventlog import EventLog
-from ..replication.leases import Leases, WorkerId
+from ..replication.leases import Leases
 from ..replication.pubsub import PushChannel
 from ..replication.replicas import Replicas
 from ..replication.replicator import MAX_PAUSE_SECONDS, Replicator
@@ -39,7 +39,7 @@ class Service:
 
     settings: Settings
     store: Store
-    worker_id: WorkerId
+    worker_id: Callable[[], str]
     event_log: EventLog
     answers: AnswerRegistry
     replicas: Replicas
@@ -114,8 +114,7 @@ class Service:
         gone = list(answer_ids)
         for answer_id in gone:
             if answer := self.answers.find(answer_id):
-                self.answers.stop(answer)
-                self.answers.discard(answer, NotFound("This conversation was deleted."))
+                self.answers.forget(answer)
                 # Repeated by the next flush, since a flush in progress may put the answer back.
                 self.replicator.forget(answer)
             else:

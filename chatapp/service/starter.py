@@ -1,15 +1,19 @@
 """Starts answers: exactly once per idempotency key, leaving nothing behind if refused."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from ..answers.answer import Answer
 from ..answers.outcome import Status
 from ..answers.registry import AnswerRegistry
-from ..conversations.ledger_writer import LedgerWriter
+from ..answers.slot import Slot
+from ..answers.text.tokens import estimated_prompt
+from ..conversations.ledger import Opened
+from ..conversations.ledger_writer import RECORDED_WITHIN, LedgerWriter
 from ..conversations.store import Content, Conversation, Store
 from ..errors import (
     ChatAppError,
@@ -18,11 +22,12 @@ from ..errors import (
     InvalidRequest,
     NotFound,
     ShuttingDown,
+    StorageUnavailable,
+    TooManyRunning,
     restored,
 )
 from ..eventlog import EventLog, Record
 from ..generation.generator import Generator, Prompt, prompt_for
-from ..replication.leases import WorkerId
 from ..replication.pubsub import PushChannel
 from ..replication.replicas import Replicas
 from ..replication.replicator import Replicator
@@ -32,6 +37,7 @@ from ..settings import Settings
 from ..upstream.client import Upstream
 from .limits import Limits
 
+T = TypeVar("T")
 JOIN_POLL: Final = 0.05
 """Seconds between look-ups of an answer that another worker is just starting."""
 NO_REASON: Final = msgspec.json.encode(InternalError("It never started. Ask again.").details())
@@ -61,7 +67,7 @@ class Starter:
     store: Store
     upstream: Upstream
     event_log: EventLog
-    worker_id: WorkerId
+    worker_id: Callable[[], str]
     answers: AnswerRegistry
     replicas: Replicas
     replicator: Replicator
@@ -83,7 +89,7 @@ class Starter:
         """The running answer to a request: a new one, or the one that its key stands for.
 
         :param visible_everywhere: whether all workers must know it when this returns.
-        :param rate_limit_key: as for `Limits.check`.
+        :param rate_limit_key: as for `Limits.check`; concurrent answers are counted by it, too.
         :raises ChatAppError: the request is refused, by this server or soon by the upstream.
         """
         if self.answers.is_draining():
@@ -96,8 +102,10 @@ class Starter:
         try:
             if asked.resumes:
                 raise NotFound("The answer that this key stands for is no longer kept.")
+            slot = Slot(rate_limit_key or owner, self.settings.max_running_per_owner)
+            self.answers.admit(answer, slot)
             self.limits.check(owner, rate_limit_key)
-            self._begin_answer(answer, asked, model)
+            self._begin_answer(answer, asked, model, slot)
             if visible_everywhere:
                 self.replicator.claim(answer)
             self._settled(answer)
@@ -123,7 +131,10 @@ class Starter:
         try:
             known = self.event_log.claim(record_of(answer, self.worker_id()))
         except ChatAppError as error:
-            self.answers.discard(answer, error)
+            refusal = error
+            self.answers.discard(answer, refusal)
+            # It may have been added all the same.
+            self.retry_queue.later(lambda: self._refuse(answer, refusal))
             raise
         if known.id == answer.id:
             return None
@@ -153,20 +164,32 @@ class Starter:
                 break
             time.sleep(JOIN_POLL)
             known = self.event_log.find(record.id)
-        if known is None or (mirror := self.replicas.find(record.id)) is None:
+        if known is None or (replica := self.replicas.find(record.id)) is None:
             raise Conflict("The request with this key has just failed. Send it again.")
-        return mirror
+        if known.key is None and replica.outcome.error:  # It was refused meanwhile.
+            raise replica.outcome.error
+        return replica
 
     def _take_back(self, answer: Answer, error: ChatAppError) -> None:
-        """Undo the start of an answer that never began."""
+        """Undo the start of an answer that never began.
+
+        The client waits for it, so that the conversation is free; but it does not wait again for a
+        storage that has just timed out.
+        """
+        down = isinstance(error, StorageUnavailable)
+        undo = self.retry_queue.later if down else self.retry_queue.do
         self.answers.discard(answer, error)
         if answer.key is None:
             self.replicator.forget(answer)
         else:
             self.replicator.drop(answer)
-            refusal = msgspec.json.encode(error.details())
-            self.retry_queue.do(lambda: self.event_log.refuse(answer.id, answer.epoch, refusal))
-        self.retry_queue.do(lambda: self._withdraw(answer))
+            undo(lambda: self._refuse(answer, error))
+        undo(lambda: self._withdraw(answer))
+
+    def _refuse(self, answer: Answer, error: ChatAppError) -> None:
+        """Free the answer's key."""
+        refusal = msgspec.json.encode(error.details())
+        self.event_log.refuse(answer.id, answer.epoch, refusal)
 
     def _withdraw(self, answer: Answer) -> None:
         self.ledger_writer.settle(answer.id)
@@ -189,33 +212,54 @@ class Starter:
             )
         return wanted
 
-    def _begin_answer(self, answer: Answer, asked: ChatRequest, model: str | None) -> None:
+    def _begin_answer(
+        self, answer: Answer, asked: ChatRequest, model: str | None, slot: Slot
+    ) -> None:
         chosen = model or self.upstream.default_model()
         if asked.messages is None:
-            conversation = self._record(answer, asked, model, chosen)
+            conversation = self._in_slot(lambda: self._record(answer, asked, model, chosen, slot))
             message = conversation.messages[answer.id]
             answer.conversation_id, answer.created_at = conversation.id, message.created_at
             question = prompt_for(conversation, answer.id, message.model or chosen, asked.options)
         else:
-            self.ledger_writer.call_begins(answer.id, answer.owner, chosen)
+            prompt = estimated_prompt(asked.messages)
+            call = Opened.now(answer.id, answer.owner, chosen, prompt, slot.key)
+            self._in_slot(lambda: self.ledger_writer.call_begins(call, slot))
             question = Prompt(model=chosen, messages=asked.messages, options=asked.options)
         self.replicator.watch(answer, claimed=answer.key is not None)
         self.generator.begin(answer, question)
         self.pubsub.publish("answer", about(answer, "started"), to=answer.owner)
 
+    @staticmethod
+    def _in_slot(record: Callable[[], T]) -> T:
+        """Record a call whose slot may be taken.
+
+        Tries twice: other workers may not have recorded yet that one of their calls has ended.
+        """
+        try:
+            return record()
+        except TooManyRunning:
+            time.sleep(2 * RECORDED_WITHIN)
+            return record()
+
     def _record(
-        self, answer: Answer, asked: ChatRequest, model: str | None, default: str
+        self,
+        answer: Answer,
+        asked: ChatRequest,
+        model: str | None,
+        default: str,
+        slot: Slot,
     ) -> Conversation:
-        models = {"model": model, "default_model": default}
+        how: dict[str, Any] = {"model": model, "default_model": default, "slot": slot}
         if asked.regenerate is not None:
-            return self.store.ask_again(answer.owner, asked.regenerate, answer.id, **models)
+            return self.store.ask_again(answer.owner, asked.regenerate, answer.id, **how)
         conversation = self.store.ask(
             answer.owner,
             asked.conversation_id,
             asked.message or Content(),
             answer.id,
             asked.edit,
-            **models,
+            **how,
         )
         if asked.conversation_id is None:
             fields = {"action": "created", "id": conversation.id, "title": conversation.title}

@@ -18,8 +18,8 @@ from ..upstream.client import Upstream
 
 MAX_UNKNOWN_EVENTS: Final = 100_000
 """Upper bound of the events that a writer may have sent before they were in the event log."""
-MAX_TAKEOVERS: Final = 3
-"""How often an answer may be continued; stops one that takes down worker after worker."""
+MAX_CRASHES: Final = 3
+"""Crashed writers of an answer that is still continued: it may be what crashes them."""
 
 
 class Takeover:
@@ -56,14 +56,16 @@ class Takeover:
         if not cursor:
             self._complete(answer)
             self._answers.begin(answer)
-        if record.writer is not None:
+        crashes = record.crashes
+        if record.writer is not None:  # else it was handed over
+            crashes += 1
             skip_unknown(answer)
         self._answers.adopt(answer)
         self._replicas.drop(answer.id)
         self._replicator.watch(answer, claimed=True, cursor=cursor)
         if record.stop:
             self._answers.stop(answer)
-        elif self._settings.takeover == "continue" and record.epoch <= MAX_TAKEOVERS:
+        elif self._settings.takeover == "continue" and crashes <= MAX_CRASHES:
             self._continue(answer)
         else:
             self._answers.fail(answer, Interrupted(INTERRUPTED))

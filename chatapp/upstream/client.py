@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, cast
 import httpx2
 import openai
 
-from ..answers.text.tokens import estimated_tokens, texts_of
+from ..answers.text.tokens import estimated_prompt
 from ..errors import (
     ChatAppError,
     UpstreamAddress,
@@ -193,7 +193,7 @@ class Upstream:
                 response = self._ask_twice(model, messages, options, asks_again)
         finally:
             current_cancellation.reset(token)
-        prompt = estimated_tokens(text for message in messages for text in texts_of(message))
+        prompt = estimated_prompt(messages)
         read_body = self._read_body() if in_event_loop else None
         settings = self._settings
         think_tags = settings.think_tags

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import httpx2
 
-from ..answers.text.tokens import estimated_tokens
+from ..answers.text.tokens import estimated_tokens, estimated_usage
 from ..errors import (
     SEEN_CHARS,
     ChatAppError,
@@ -266,9 +266,7 @@ class CompletionStream:
         """Tokens as the provider counted them, else estimated."""
         if self._reader.usage:
             return self._reader.usage, "provider"
-        prompt, completion = self._prompt_tokens, estimated_tokens([text])
-        counted = {"prompt_tokens": prompt, "completion_tokens": completion}
-        return counted | {"total_tokens": prompt + completion}, "estimated"
+        return estimated_usage(self._prompt_tokens, estimated_tokens([text])), "estimated"
 
     def close(self) -> None:
         """Give the connection back, or close it when the answer did not reach its end."""

@@ -186,7 +186,7 @@ class TestTheFence:
         # What was there before does not help it either.
         assert append(log, "a", 1, 2).lost == {"a"}
         assert append(log, "a", 3, 3).lost == {"a"}
-        assert log.find("a") == record("a", writer=OTHER, epoch=2, last_event=3)
+        assert log.find("a") == record("a", writer=OTHER, epoch=2, last_event=3, crashes=1)
 
     def test_the_new_writer_replaces_nothing_of_the_former(self, log: EventLog) -> None:
         log.claim(record("a"))
@@ -294,6 +294,58 @@ class TestStopping:
     def test_a_mark_that_is_claimed_counts(self, log: EventLog) -> None:
         log.claim(record("a", stop=True))
         assert log.write(ME, (), (), ()).stops == {"a"}
+
+
+class TestReadersElsewhere:
+    """A writer learns with its flush that somebody reads at another worker."""
+
+    def test_the_next_write_tells_even_if_it_is_empty(self, log: EventLog) -> None:
+        log.add([record("a"), record("b"), record("theirs", writer=OTHER)])
+        assert log.write(ME, [], [], []).reads == {}
+        log.note_readers(["a", "theirs", "gone"])
+        assert log.write(ME, [], [], []).reads == {"a": 1}
+        log.note_readers(["a", "b"])
+        assert append(log, "a", 1, 2).reads == {"a": 2, "b": 1}
+        assert log.find("a") == record("a", last_event=2)
+
+    def test_the_new_writer_is_told_and_of_what_is_over_nobody(self, log: EventLog) -> None:
+        log.add([record("a"), record("b")])
+        log.note_readers(["a", "b"])
+        log.take("a", 1, OTHER)
+        assert log.write(OTHER, [], [], []).reads == {"a": 1}
+        end(log, "b", 1, 1)
+        log.note_readers(["b"])
+        assert log.write(ME, [], [], []).reads == {}
+
+
+class TestCrashes:
+    def test_only_a_writer_that_did_not_let_go_has_crashed(self, log: EventLog) -> None:
+        log.claim(record("a"))
+        steps = [("released", 0), ("released", 0), ("died", 1), ("released", 1), ("died", 2)]
+        for epoch, (how, crashes) in enumerate(steps, 1):
+            if how == "released":
+                log.release("a", epoch)
+            for _ in range(2):  # Who takes it again learns that it has it, and counts nothing.
+                assert log.take("a", epoch, OTHER)
+            found = log.find("a")
+            assert found is not None
+            assert (found.epoch, found.crashes) == (epoch + 1, crashes)
+
+
+class TestAnEndThatFreesTheKey:
+    @pytest.mark.parametrize("frees", [True, False])
+    def test_the_key_stands_for_another_answer_where_it_says_so(
+        self, log: EventLog, frees: bool
+    ) -> None:
+        log.claim(record("a", key="k"))
+        for _ in range(2):  # The flush may be written again.
+            over = State("a", 1, "failed", 1, frees_key=frees)
+            assert log.write(ME, [seg("a", 1, 1)], [over], []).lost == set()
+        expected = record("a", key=None if frees else "k", status="failed", last_event=1)
+        assert log.find("a") == expected
+        assert log.claim(record("b", key="k")).id == ("b" if frees else "a")
+        log.discard(["a"])
+        assert log.claim(record("c", key="k")).id == ("b" if frees else "c")
 
 
 class TestRefusing:

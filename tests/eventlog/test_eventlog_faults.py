@@ -44,6 +44,7 @@ CALLS: dict[str, Callable[[EventLog], Any]] = {
     "beat": lambda log: log.beat(ME),
     "leave": lambda log: log.leave([ME]),
     "orphans": lambda log: log.orphans([ME]),
+    "note_readers": lambda log: log.note_readers(["a"]),
     "take": lambda log: log.take("a", 1, OTHER),
     "published": lambda log: log.published(0),
     "last_published": lambda log: log.last_published(),

@@ -60,6 +60,7 @@ class Desk:
     def __init__(self, log: Any, me: str = "here", on_stop: Callable[[Answer], None] = nothing):
         self.stopped: list[Answer] = []
         self.lost: list[Answer] = []
+        self.deleted: list[Answer] = []
         self.posted = 0
         self.wanted = True
         self.on_stop = on_stop
@@ -69,6 +70,7 @@ class Desk:
             0.2,
             stopped=self._stopped,
             lost=self.lost.append,
+            deleted=self.deleted.append,
             wanted=lambda _: self.wanted,
         )
         self.replicator.on_published.append(self._posted)

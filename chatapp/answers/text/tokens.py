@@ -12,6 +12,20 @@ def estimated_tokens(texts: Iterable[str]) -> int:
     return -(-sum(map(_size, texts)) // BYTES_PER_TOKEN)
 
 
+def estimated_usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    """Usage with OpenAI's names."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+def estimated_prompt(messages: Iterable[Mapping[str, Any]]) -> int:
+    """Tokens of messages in OpenAI's form."""
+    return estimated_tokens(text for message in messages for text in texts_of(message))
+
+
 def texts_of(message: Mapping[str, Any]) -> Iterable[str]:
     """The texts of a message in OpenAI's format.
 

@@ -21,12 +21,12 @@ def scripts() -> ScriptDirectory:
     return ScriptDirectory(str(Path(__file__).parent))
 
 
-def upgrade(connection: sa.Connection, version_table: str) -> None:
-    """All of them, in the transaction that has begun."""
+def upgrade(connection: sa.Connection, version_table: str, to: str = "head") -> None:
+    """All of them, or as far as the version `to`, in the transaction that has begun."""
     versions = scripts()
 
     def steps(revision: object, _context: MigrationContext) -> list[RevisionStep]:
-        return versions._upgrade_revs("head", revision)  # type: ignore[arg-type]
+        return versions._upgrade_revs(to, revision)  # type: ignore[arg-type]
 
     with _ONE_AT_A_TIME, EnvironmentContext(Config(), versions, fn=steps) as environment:
         environment.configure(connection=connection, version_table=version_table)

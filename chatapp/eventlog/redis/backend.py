@@ -45,6 +45,8 @@ class RedisEventLog:
     :raises ConfigError: a URL that is none, or redis-py is not installed.
     """
 
+    shared = True
+
     def __init__(self, url: str) -> None:
         try:
             import redis
@@ -112,7 +114,7 @@ class RedisEventLog:
         states: Sequence[State],
         posts: Sequence[PendingMessage],
     ) -> Written:
-        lost, stops, last = self._run(
+        lost, stops, last, reads = self._run(
             scripts.WRITE,
             writer,
             repr(time.time()),
@@ -124,7 +126,8 @@ class RedisEventLog:
             *(post.data for post in posts),
         )
         numbers = list(range(last - len(posts) + 1, last + 1)) if posts else []
-        return Written(_names(lost), _names(stops), numbers)
+        counts = {name.decode(): count for name, count in reads}
+        return Written(_names(lost), _names(stops), numbers, counts)
 
     def read(
         self, cursors: Mapping[str, int], max_bytes: int = MAX_READ_BYTES
@@ -141,6 +144,9 @@ class RedisEventLog:
 
     def request_stop(self, answer_id: str) -> None:
         self._run(scripts.REQUEST_STOP, answer_id)
+
+    def note_readers(self, answer_ids: Iterable[str]) -> None:
+        self._run(scripts.NOTE_READERS, *answer_ids)
 
     def release(self, answer_id: str, epoch: int) -> None:
         self._run(scripts.RELEASE, answer_id, epoch)
@@ -279,6 +285,7 @@ def _record(found: Any) -> Record:
         last_event=int(fields["last_event"]),
         request=fields.get("request"),
         refusal=fields.get("refusal"),
+        crashes=int(fields.get("crashes", 0)),
     )
 
 

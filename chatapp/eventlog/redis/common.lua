@@ -11,6 +11,7 @@ end
 local function free_key(id)
   local key = key_of(id)
   if key and redis.call('GET', key) == id then redis.call('DEL', key) end
+  redis.call('HDEL', P .. 'answer:' .. id, 'key')
 end
 
 local function is_running(id, epoch)
@@ -24,6 +25,7 @@ local function finish(id, status, now, bytes)
   redis.call('HDEL', answer, 'request')
   redis.call('HDEL', P .. 'running', id)
   redis.call('SREM', P .. 'stops', id)
+  redis.call('HDEL', P .. 'reads', id)
   redis.call('ZADD', P .. 'ended', now, id)
   redis.call('HSET', P .. 'sizes', id, bytes)
   redis.call('INCRBY', P .. 'bytes', bytes)
@@ -36,6 +38,7 @@ local function forget(id)
   redis.call('UNLINK', P .. 'answer:' .. id, P .. 'log:' .. id)
   redis.call('HDEL', P .. 'running', id)
   redis.call('SREM', P .. 'stops', id)
+  redis.call('HDEL', P .. 'reads', id)
   redis.call('ZREM', P .. 'ended', id)
   local size = redis.call('HGET', P .. 'sizes', id)
   if size then

@@ -3,7 +3,6 @@ local id = ARGV[1]
 local answer = P .. 'answer:' .. id
 if is_running(id, ARGV[2]) then
   free_key(id)
-  redis.call('HDEL', answer, 'key')
   redis.call('HSET', answer, 'refusal', ARGV[3])
   finish(id, 'refused', ARGV[4], redis.call('HGET', answer, 'bytes') or 0)
 end

@@ -1,6 +1,8 @@
 -- The answer, its epoch, the new writer.
 local id, epoch, writer = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-if is_running(id, epoch) then
+local runs, before = is_running(id, epoch)
+if runs then
+  if before then redis.call('HINCRBY', P .. 'answer:' .. id, 'crashes', 1) end
   redis.call('HSET', P .. 'answer:' .. id, 'epoch', epoch + 1, 'writer', writer)
   redis.call('HSET', P .. 'running', id, writer)
   return 1

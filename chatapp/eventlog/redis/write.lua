@@ -40,7 +40,7 @@ local function append(id, epoch, first, last, wire)
   return true
 end
 
-local function move(id, epoch, status, last)
+local function move(id, epoch, status, last, frees_key)
   local answer = find(id)
   if not answer or answer.epoch ~= epoch then return false end
   if not RUNNING[answer.status] then return answer.status == status end
@@ -49,6 +49,7 @@ local function move(id, epoch, status, last)
   elseif last ~= answer.last then
     return false
   else
+    if frees_key then free_key(id) end
     finish(id, status, now, answer.bytes)
   end
   answer.status = status
@@ -70,9 +71,13 @@ for _, each in ipairs(cmsgpack.unpack(ARGV[5])) do
   if not lost[each[1]] and not move(unpack(each)) then lost[each[1]] = true end
 end
 
-local stops, refused = {}, {}
+local stops, reads, refused = {}, {}, {}
 for _, id in ipairs(redis.call('SMEMBERS', P .. 'stops')) do
   if redis.call('HGET', P .. 'running', id) == writer then stops[#stops + 1] = id end
+end
+for _, id in ipairs(redis.call('HKEYS', P .. 'reads')) do
+  local ours = redis.call('HGET', P .. 'running', id) == writer
+  if ours then reads[#reads + 1] = {id, tonumber(redis.call('HGET', P .. 'reads', id))} end
 end
 for id in pairs(lost) do refused[#refused + 1] = id end
 
@@ -86,4 +91,4 @@ if #posts > 0 then
   end
   redis.call('SET', P .. 'published', string.format('%.0f', number))
 end
-return {refused, stops, number}
+return {refused, stops, number, reads}

@@ -27,6 +27,8 @@ from . import statements as st
 class SqlEventLog:
     """Answers, segments and publications as rows; nothing is held between two calls."""
 
+    shared = True
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self.fault = database.fault
@@ -68,10 +70,12 @@ class SqlEventLog:
             flush = _Flush(connection, segments, states)
             flush.append(segments)
             flush.move(states)
-            stops = connection.execute(st.STOPS, {"by": writer}).scalars()
+            news = connection.execute(st.NEWS, {"by": writer}).all()
             # Last: until the commit, nobody else can publish.
             numbers = _publish(connection, posts) if posts else []
-            return Written(frozenset(flush.lost), frozenset(stops), numbers)
+            stops = frozenset(answer_id for answer_id, stop, _ in news if stop)
+            reads = {answer_id: count for answer_id, _, count in news if count}
+            return Written(frozenset(flush.lost), stops, numbers, reads)
 
         return self._database.run(work, read_only=not (segments or states or posts))
 
@@ -94,6 +98,9 @@ class SqlEventLog:
 
     def request_stop(self, answer_id: str) -> None:
         self._execute(st.ASK_TO_STOP, {"of": answer_id})
+
+    def note_readers(self, answer_ids: Iterable[str]) -> None:
+        self._execute(st.NOTE_READERS, st.given(answer_ids))
 
     def release(self, answer_id: str, epoch: int) -> None:
         self._execute(st.RELEASE, {"answer_id": answer_id, "in_epoch": epoch})
@@ -244,7 +251,7 @@ class _Flush:
         """Note the statuses; an end only where the log has come to it."""
         moves: list[dict[str, Any]] = []
         ends: list[dict[str, Any]] = []
-        for answer_id, epoch, status, last_event in states:
+        for answer_id, epoch, status, last_event, frees_key in states:
             if answer_id in self.lost:
                 continue
             known = self._answers.get(answer_id)
@@ -258,7 +265,8 @@ class _Flush:
             elif last_event != self._ends[answer_id]:
                 self.lost.add(answer_id)
             else:
-                ends.append({"of": answer_id, "to": status, "at": time.time()})
+                end = {"of": answer_id, "to": status, "at": time.time()}
+                ends.append(end | {"frees_key": frees_key})
         if moves:
             self._connection.execute(st.MOVE, moves)
         if ends:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-from ..base import PublishedMessage, Segment
+from ..base import PublishedMessage, Record, Segment
 from .tables import ANSWERS, COUNTERS, PUBLICATIONS, SEGMENTS, WORKERS
 
 FORGOTTEN_AT_ONCE: Final = 200
@@ -66,7 +67,7 @@ _LOG_BYTES = (
     .scalar_subquery()
 )
 RECORDS = sa.select(
-    *(column for column in ANSWERS.c if column.name not in ("last_event", "ended_at", "log_bytes")),
+    *(_A[field.name] for field in fields(Record) if field.name != "last_event"),
     _LAST_EVENT,
 )
 
@@ -85,8 +86,17 @@ BY_ID_OR_KEY = RECORDS.where(
 FIND = RECORDS.where(_A.id == bindparam("of"))
 EXISTING = sa.select(_A.id).where(_A.id.in_(GIVEN_IDS))
 ASK_TO_STOP = sa.update(ANSWERS).where(_A.id == bindparam("of"), RUNS).values(stop=True)
+NOTE_READERS = sa.update(ANSWERS).where(_A.id.in_(GIVEN_IDS), RUNS).values(reads=_A.reads + 1)
 RELEASE = sa.update(ANSWERS).where(*THIS).values(writer=None)
-TAKE = sa.update(ANSWERS).where(*THIS).values(writer=bindparam("by"), epoch=_A.epoch + 1)
+TAKE = (
+    sa.update(ANSWERS)
+    .where(*THIS)
+    .values(
+        writer=bindparam("by"),
+        epoch=_A.epoch + 1,
+        crashes=_A.crashes + sa.case((_A.writer.is_(None), 0), else_=1),
+    )
+)
 TAKEN = sa.select(_A.id).where(*THIS, _A.writer == bindparam("by"))
 REFUSE = (
     sa.update(ANSWERS)
@@ -112,7 +122,9 @@ LOCK = sa.select(sa.func.count()).select_from(
     sa.select(_A.id).where(_A.id.in_(GIVEN_IDS)).order_by(_A.id).with_for_update().subquery()
 )
 LOCKED = sa.select(_A.id, _A.epoch, _A.status, _LAST_EVENT).where(_A.id.in_(GIVEN_IDS))
-STOPS = sa.select(_A.id).where(_A.writer == bindparam("by"), _A.stop, RUNS)
+NEWS = sa.select(_A.id, _A.stop, _A.reads).where(
+    _A.writer == bindparam("by"), RUNS, sa.or_(_A.stop, _A.reads > 0)
+)
 BEGINS = (
     sa.select(_S.answer_id, _S.first, _S.epoch)
     .select_from(_given.join(SEGMENTS, _S.answer_id == _given.c.key))
@@ -120,7 +132,12 @@ BEGINS = (
 )
 CUT = sa.delete(SEGMENTS).where(_S.answer_id == bindparam("of"), _S.first >= bindparam("at"))
 MOVE = sa.update(ANSWERS).where(_A.id == bindparam("of")).values(status=bindparam("to"))
-END = MOVE.values(ended_at=bindparam("at"), request=None, log_bytes=_LOG_BYTES)
+END = MOVE.values(
+    ended_at=bindparam("at"),
+    request=None,
+    log_bytes=_LOG_BYTES,
+    key=sa.case((bindparam("frees_key", type_=sa.Boolean), sa.null()), else_=_A.key),
+)
 APPEND = {
     "sqlite": "INSERT INTO chatapp_segments (answer_id, epoch, first, last, wire)"
     " VALUES (?, ?, ?, ?, ?)",

@@ -34,6 +34,9 @@ ANSWERS = Table(
     Column("log_bytes", BigInteger),
     Column("request", LargeBinary),
     Column("refusal", LargeBinary),
+    Column("crashes", Integer, nullable=False, server_default="0"),
+    # How often somebody noted readers in another worker than the writer's.
+    Column("reads", Integer, nullable=False, server_default="0"),
     UniqueConstraint("owner", "key", name="chatapp_answers_owner_key"),
     # A writer's ended answers are many, and asked for by nobody.
     Index("chatapp_answers_writer", "writer", "ended_at"),

@@ -32,7 +32,7 @@ class Desk:
 
         def work(connection: sa.Connection) -> None:
             connection.execute(queries.INSERT, queries.to_row(self.talk))
-            transactions.enter(connection, self.talk, question, answer)
+            transactions.enter(connection, self.ledger, None, self.talk, question, answer)
 
         database.run(work)
 

@@ -27,7 +27,14 @@ class Worker:
         self.log = FlakyLog(log)
         self.adopted: list[Record] = []
         self.faults: list[Exception] = []
-        self.leases = Leases(self.log, lambda: name, patience * BEAT, self._adopt)  # type: ignore[arg-type]
+        self.buried: list[str] = []
+        self.leases = Leases(
+            self.log,  # type: ignore[arg-type]
+            lambda: name,
+            patience * BEAT,
+            self._adopt,
+            buried=self.buried.extend,
+        )
 
     def _adopt(self, record: Record) -> None:
         if self.faults:
@@ -85,6 +92,30 @@ class TestASilentWorker:
         assert heir.adopted == []
         heir.beat()
         assert len(heir.adopted) == 1
+
+    @pytest.mark.parametrize("counted", [True, False])
+    def test_is_buried_once_its_answers_are_in_other_hands(self, counted: bool) -> None:
+        """Also where it is only suspected of being one, and has never counted."""
+        log = MemoryEventLog()
+        dead, heir = Worker(log, "dead"), Worker(log, "heir")
+        answer = answer_of(log, "dead")
+        if counted:
+            dead.beat()
+        heir.leases.suspect({"dead", "heir"})
+        heir.beat(PATIENCE - 1)
+        assert heir.buried == []
+        heir.beat(3)
+        assert (ids(heir), heir.buried) == ([answer], ["dead"])
+
+    def test_one_that_is_suspected_and_counts_is_not_buried(self) -> None:
+        log = MemoryEventLog()
+        new, heir = Worker(log, "new"), Worker(log, "heir")
+        heir.leases.suspect({"new"})
+        heir.beat(PATIENCE - 1)
+        for _ in range(3 * PATIENCE):
+            new.beat()
+            heir.beat()
+        assert heir.buried == []
 
     def test_that_heirs_race_for_in_threads_is_taken_by_one(self) -> None:
         log = MemoryEventLog()

@@ -16,7 +16,7 @@ from chatapp.errors import CODES, InvalidRequest, StorageUnavailable, UpstreamBu
 from chatapp.eventlog import MemoryEventLog, Segment
 from chatapp.replication import replicas as module
 from chatapp.replication.replicas import Replicas
-from chatapp.replication.segments import record_of
+from chatapp.replication.segments import new_segments, record_of
 from chatapp.runtime.wakers import ThreadWaker
 from chatapp.settings import Settings
 from chatapp.upstream.sse_decoder import Decoder, Message
@@ -167,6 +167,22 @@ class TestAMirror:
         desk.flush()
         there.poll()
         assert (replica.log.text(), replica.log.last) == (answer.log.text(), answer.log.last)
+
+    @pytest.mark.parametrize("kind", ["piece", "tool", "snapshot"])
+    def test_streams_from_the_first_thing_that_is_said(self, kind: str) -> None:
+        log = MemoryEventLog()
+        answer = begun(300)
+        log.claim(record_of(answer, "here"))
+        there = Elsewhere(log)
+        mirror = there.replicas.find(answer.id)
+        assert mirror.shown_status is Status.PENDING
+        if kind == "tool":
+            answer.log.append(EventType.TOOL, b'{"name":"look"}')
+        else:
+            write(answer, *(f"{n} " for n in range(1 if kind == "piece" else 50)))
+        log.write("here", new_segments(answer, 0), [], [])
+        there.poll()
+        assert mirror.shown_status is Status.STREAMING
 
     def test_knows_of_the_answer_what_its_events_tell(self) -> None:
         log = MemoryEventLog()

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatapp.errors import ChatAppError, ConfigError, QuotaUsed, RateLimited, TooManyRunning
+from chatapp.errors import ConfigError, QuotaUsed, RateLimited
 from chatapp.service import limits as module
 from chatapp.service.limits import Limits
 from chatapp.settings import Settings
@@ -20,19 +19,16 @@ from tests.support.redis_server import RedisServer
 
 
 class World:
-    """What the limits ask: the time, what runs, and what was used."""
+    """What the limits ask: the time, and what was used."""
 
     def __init__(self) -> None:
         self.now = datetime(2024, 2, 29, 21, 30, tzinfo=UTC)
-        self.running: Counter[str] = Counter()
         self.tokens: Counter[str] = Counter()
         self.asked_since: list[datetime] = []
 
     def limits(self, scope: str = "", **options: Any) -> Limits:
         settings = Settings(**options)
-        return Limits(
-            settings, self.running.__getitem__, self.tokens_since, scope, lambda: self.now
-        )
+        return Limits(settings, self.tokens_since, scope, lambda: self.now)
 
     def tokens_since(self, owner: str, moment: datetime) -> int:
         self.asked_since.append(moment)
@@ -242,15 +238,6 @@ class TestOptions:
         world.limits(tokens_per_day=5).check("ann")
 
 
-def test_an_owner_has_so_many_answers_at_once(world: World) -> None:
-    limits = world.limits(max_running_per_owner=2)
-    world.running.update(ann=1, bob=2)
-    limits.check("ann")
-    with pytest.raises(TooManyRunning, match="2 answers are being written") as raised:
-        limits.check("bob")
-    assert (raised.value.status, raised.value.retry_after) == (429, 5)
-
-
 class TestTokens:
     def test_the_quota_is_of_the_day_in_utc_and_says_when_there_is_more(self, world: World) -> None:
         limits = world.limits(tokens_per_day=100)
@@ -275,21 +262,11 @@ class TestTokens:
         assert (now.hour * 3600 + now.minute * 60 + now.second) + wait in (86_400, 86_401)
 
 
-@pytest.mark.parametrize(
-    ("options", "prepare"),
-    [
-        ({"max_running_per_owner": 1}, lambda world: world.running.update(ann=1)),
-        ({"tokens_per_day": 1}, lambda world: world.tokens.update(ann=1)),
-    ],
-)
-def test_who_is_refused_for_another_reason_has_not_used_up_a_question(
-    world: World, options: dict[str, Any], prepare: Callable[[World], None]
-) -> None:
-    limits = world.limits(rate_limit="1/hour", **options)
-    prepare(world)
-    with pytest.raises(ChatAppError):
+def test_who_is_refused_for_another_reason_has_not_used_up_a_question(world: World) -> None:
+    limits = world.limits(rate_limit="1/hour", tokens_per_day=1)
+    world.tokens.update(ann=1)
+    with pytest.raises(QuotaUsed):
         limits.check("ann")
-    world.running.clear()
     world.tokens.clear()
     limits.check("ann")
 

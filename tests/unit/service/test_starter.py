@@ -1,13 +1,24 @@
 """A question begins one answer for its key, and one that is refused leaves nothing behind."""
 
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from chatapp.errors import ChatAppError, InvalidRequest, ShuttingDown
+from chatapp.answers.answer import Answer
+from chatapp.conversations.model import Content
+from chatapp.errors import (
+    ChatAppError,
+    InvalidRequest,
+    ShuttingDown,
+    StorageUnavailable,
+    TooManyRunning,
+)
+from chatapp.service.starter import ChatRequest
 from tests.support.event_logs import together
 from tests.support.one_chat import ME, OneChat
-from tests.support.upstream import Call, FakeUpstream
+from tests.support.upstream import Call, FakeUpstream, by_hand, poll
 
 StartChat = Callable[..., OneChat]
 
@@ -90,3 +101,77 @@ def test_a_worker_that_goes_down_begins_nothing(
     with pytest.raises(ShuttingDown):
         chat.ask()
     assert (upstream.calls, chat.titles()) == ([], [])
+
+
+def times_out(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A call of a storage that has taken effect, of which nobody learns."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        method(*args, **options)
+        raise StorageUnavailable("The storage is away.")
+
+    return call
+
+
+def test_who_met_a_dead_storage_does_not_wait_for_it_again(
+    start_chat: StartChat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question is taken back when the storage is there again."""
+    chat = start_chat()
+    first = chat.ask("One")
+    chat.kept(first)
+    store, there = chat.service.store, threading.Event()
+    withdraw = store.withdraw
+
+    def frozen(answer_id: str) -> str | None:
+        assert there.wait(60)
+        return withdraw(answer_id)
+
+    monkeypatch.setattr(store, "withdraw", frozen)
+    with monkeypatch.context() as outage:
+        outage.setattr(store, "ask", times_out(store.ask))
+        with pytest.raises(StorageUnavailable):
+            chat.ask("Two", conversation_id=first.conversation_id)
+    there.set()
+    poll(lambda: not chat.service.retry_queue)
+    again = chat.ask("Two", conversation_id=first.conversation_id)
+    chat.kept(again)
+    messages = chat.store.conversation_of(ME, again.id).messages
+    assert [each.role for each in messages.values()] == ["user", "assistant"] * 2
+
+
+def test_a_key_that_was_claimed_as_the_event_log_went_away_is_free_afterwards(
+    start_chat: StartChat, upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = start_chat()
+    log = chat.service.event_log
+    with monkeypatch.context() as outage:
+        outage.setattr(log, "claim", times_out(log.claim))
+        with pytest.raises(StorageUnavailable):
+            chat.ask(key="k")
+    poll(lambda: not chat.service.retry_queue)
+    assert chat.kept(chat.ask(key="k")).status == "done"
+    assert len(upstream.calls) == 1
+
+
+@pytest.mark.parametrize("kind", ["message", "messages"])
+def test_clients_without_a_cookie_share_the_slots_of_their_address(
+    start_chat: StartChat, upstream: FakeUpstream, kind: str
+) -> None:
+    """Each of their requests has an owner of its own."""
+    upstream.script = by_hand
+    chat = start_chat(max_running_per_owner=2, start_wait=0.1)
+    said: Any = Content("Hi") if kind == "message" else [{"role": "user", "content": "Hi"}]
+
+    def ask(owner: str, address: str) -> Answer:
+        asked = ChatRequest(**{kind: said})
+        return chat.service.starter.start(owner, asked, rate_limit_key=address)
+
+    first = ask("chat/visitor:1", "address:a")
+    ask("chat/visitor:2", "address:a")
+    with pytest.raises(TooManyRunning):
+        ask("chat/visitor:3", "address:a")
+    ask("chat/visitor:4", "address:b")
+    chat.service.stop(first)
+    poll(lambda: not first.running)
+    ask("chat/visitor:5", "address:a")

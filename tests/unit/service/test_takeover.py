@@ -1,6 +1,7 @@
 """An answer of a dead worker ends, or goes on, and its readers see no number twice."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from chatapp.answers.outcome import Status
 from chatapp.conversations.model import Content
 from chatapp.replication.leases import BEAT
 from chatapp.replication.segments import new_segments, record_of
-from chatapp.service.takeover import MAX_TAKEOVERS, MAX_UNKNOWN_EVENTS, skip_unknown
+from chatapp.service.takeover import MAX_CRASHES, MAX_UNKNOWN_EVENTS, skip_unknown
 from tests.support.hypothesis_settings import FEW
 from tests.support.one_chat import ME, OneChat
 from tests.support.replication import begun, end, write
@@ -22,15 +23,15 @@ SILENT_BEATS = 20
 
 
 def left_behind(
-    chat: OneChat, *texts: str, epoch: int = 1, ended: bool = False, stop: bool = False
+    chat: OneChat, *texts: str, crashes: int = 0, ended: bool = False, stop: bool = False
 ) -> Answer:
     """What a worker called `dead` had written when it died, after which this one notices that."""
     answer = begun()
-    answer.owner, answer.epoch, answer.model = ME, epoch, "fake-model"
+    answer.owner, answer.model = ME, "fake-model"
     asked = chat.store.ask(ME, None, Content("Question?"), answer.id, None, "fake-model")
     answer.conversation_id, answer.request = asked.id, b'{"messages": null, "options": {}}'
     log = chat.service.event_log
-    log.claim(record_of(answer, "dead"))
+    log.claim(replace(record_of(answer, "dead"), crashes=crashes))
     write(answer, *texts)
     if ended:
         end(answer)
@@ -80,7 +81,7 @@ def test_one_that_somebody_stopped_is_stopped(chat: OneChat, upstream: FakeUpstr
 def test_one_that_took_down_several_workers_is_not_tried_again(
     chat: OneChat, upstream: FakeUpstream
 ) -> None:
-    heir = heir_of(chat, left_behind(chat, "Half of ", epoch=MAX_TAKEOVERS + 1))
+    heir = heir_of(chat, left_behind(chat, "Half of ", crashes=MAX_CRASHES))
     assert (heir.outcome.error.code, upstream.calls) == ("interrupted", [])
 
 
