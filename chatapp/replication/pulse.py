@@ -11,6 +11,10 @@ from ..runtime.concurrency import cooperative
 
 BEAT: Final = 0.5
 """Seconds between counts."""
+LATE: Final = 1.4 * BEAT
+"""Seconds after a count at which the next one is late. With `LOOK` less than the shortest lease."""
+LOOK: Final = BEAT / 4
+"""Seconds between looks at whether it is."""
 
 
 class Pulse:
@@ -48,8 +52,8 @@ class Pulse:
 
     def _run(self, worker: str) -> None:
         while self._pid == os.getpid():
-            native.sleep(BEAT)
-            if 2 * BEAT <= time.monotonic() - self._counted_at < self._seconds:
+            native.sleep(LOOK)
+            if LATE <= time.monotonic() - self._counted_at < self._seconds:
                 try:
                     self._log.beat_here(worker)
                 except Exception:  # noqa: S112 - the greenlet, which may log, meets the same

@@ -8,6 +8,7 @@ import pytest
 from tests.support.client import Client, joined
 from tests.support.databases import Postgres
 from tests.support.embedded_app import Served
+from tests.support.redis_server import RedisServer
 from tests.support.upstream import Call, poll
 
 HOST = """
@@ -41,13 +42,16 @@ def half_then_compute(call: Call) -> None:
     call.finish()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
 def event_log(request: pytest.FixtureRequest) -> dict[str, str]:
     """What tells a server its event log."""
     if request.param == "postgresql":
         server: Postgres = request.getfixturevalue("postgres")
         url = server.database(request.getfixturevalue("migrated_postgres"))
         return {"CHATAPP_DATABASE_URL": url}
+    if request.param == "redis":
+        redis: RedisServer = request.getfixturevalue("redis_server")
+        return {"CHATAPP_EVENTLOG_URL": redis.url}
     return {}
 
 
