@@ -72,6 +72,7 @@ def attach(worker: Any) -> None:
     _log_beside_gunicorn(worker.log.error_log)
     Drain(worker)
     for components in _chats:
+        logger.info("%s", components.service.limits.told())
         components.upstream.prepare()
         components.service.begin()
         components.setup.begin()

@@ -19,79 +19,15 @@ from .settings_fields import (
     refuse_unknown,
     variable,
 )
+from .settings_upstream import UpstreamSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(UpstreamSettings):
     """The options of one chat. Frozen: they don't change while the server runs.
 
     :raises ConfigError: from `load`, for a value of the wrong kind or an unknown name.
     """
-
-    api_key: str | None = option(
-        None, "The upstream's key. Stays on the server.", env="OPENAI_API_KEY", mend="key"
-    )
-    base_url: str | None = option(
-        None,
-        "The upstream's address up to and with `/v1`; unset: OpenAI's.",
-        env="OPENAI_BASE_URL",
-        mend="address",
-    )
-    azure_endpoint: str | None = option(
-        None,
-        "An Azure OpenAI resource, `https://….openai.azure.com`; needs `OPENAI_API_VERSION` and a "
-        "key. `CHATAPP_MODEL` is a deployment's name then.",
-        env="AZURE_OPENAI_ENDPOINT",
-        mend="azure_address",
-    )
-    azure_api_version: str | None = option(
-        None, "Of Azure's API, such as `2024-10-21`.", env="OPENAI_API_VERSION", mend="word"
-    )
-    azure_api_key: str | None = option(
-        None,
-        "The key of an Azure resource; unset: `OPENAI_API_KEY`.",
-        env="AZURE_OPENAI_API_KEY",
-        mend="key",
-    )
-    azure_ad_token: str | None = option(
-        None,
-        "A token of Microsoft Entra's, in place of an Azure key.",
-        env="AZURE_OPENAI_AD_TOKEN",
-        mend="key",
-    )
-    model: str | None = option(
-        None,
-        "The model that is asked; unset: the first of `CHATAPP_MODELS`, `gpt-5-mini` at OpenAI, "
-        "else the first that the upstream lists.",
-        mend="word",
-    )
-    models: tuple[str, ...] = option(
-        (), "Models that visitors may choose from, comma-separated; `model` is always included."
-    )
-    system_prompt: str | None = option(None, "A system prompt, sent before every conversation.")
-    local_model: bool = option(
-        True, "Without a key and an address, answer with the small model of the `local` extra."
-    )
-    transport: str = option(
-        "fast",
-        "The HTTP layer below the SDK: `fast` is ours, `stock` the HTTP library's own.",
-        choices=("fast", "stock"),
-    )
-    think_tags: str = option(
-        "auto",
-        "Reasoning that a model writes into its text: `auto` takes `<think>…</think>`, or tags "
-        "like these, at an answer's beginning for it; `opened` does so from the first word, for a "
-        "model whose template has written `<think>` itself; `off` leaves it text.",
-        choices=("auto", "opened", "off"),
-    )
-    upstream_connect_timeout: float = option(
-        5.0, "Seconds to connect to the upstream.", minimum=0.001
-    )
-    upstream_timeout: float = option(
-        300.0,
-        "Seconds that the upstream may be silent; a reasoning model can think for minutes.",
-        minimum=0.001,
-    )
 
     instance: str | None = option(
         None,
@@ -197,20 +133,38 @@ class Settings:
     rate_limit: str | None = option(
         None,
         "Questions that one owner may ask, such as `20/minute;200/day`; more are `rate_limited`. "
-        "Conversations created without a question have the same limit. Needs the `limits` extra.",
+        "Conversations created without a question have the same limit. Unset: `20/minute;200/day` "
+        "for visitors where a key is set and the upstream is not on this machine. `0`: no limit.",
+    )
+    rate_limit_address: str | None = option(
+        None,
+        "The same for all visitors of one address together, or of one IPv6 network of 64 bits; "
+        "more are `rate_limited`. Unset: as `CHATAPP_RATE_LIMIT`. `0`: no limit.",
     )
     rate_limit_all: str | None = option(
         None,
-        "The same for all owners together; also needs the `limits` extra.",
+        "The same for all owners together. Unset: `120/minute;2000/day` for visitors, as with "
+        "`CHATAPP_RATE_LIMIT`. `0`: no limit.",
     )
-    rate_limit_storage: str = option(
-        "memory://",
-        "Where questions are counted: in each worker's memory, or for all workers in `redis://…`.",
+    rate_limit_storage: str | None = option(
+        None,
+        "Where questions are counted: for all workers in `redis://…`, or in each worker's memory "
+        "with `memory://`; unset: in the database, for all workers.",
     )
-    tokens_per_day: int = option(
-        0,
-        "Tokens that one owner may use per UTC day, prompts included; then `quota_used`. 0: no "
-        "limit.",
+    new_visitors: str | None = option(
+        None,
+        "Visitors without a cookie who may come from one address; more are `rate_limited`. Unset: "
+        "`60/hour`, as with `CHATAPP_RATE_LIMIT`. `0`: no limit.",
+    )
+    new_conversations: str = option(
+        "1000/hour",
+        "Conversations that one owner, and one address, may create without a question; more are "
+        "`rate_limited`. `0`: no limit.",
+    )
+    tokens_per_day: int | None = option(
+        None,
+        "Tokens that one owner may use per UTC day, prompts included; then `quota_used`. Unset: "
+        "500000 for visitors, as with `CHATAPP_RATE_LIMIT`. `0`: no limit.",
         minimum=0,
     )
     max_running_per_owner: int = option(
@@ -284,6 +238,31 @@ class Settings:
     conversations_kept: int = option(
         10_000, "Maximum conversations of one owner; more are `invalid_request`.", minimum=1
     )
+    messages_kept: int = option(
+        20_000, "Maximum messages of one owner; more are `invalid_request`.", minimum=2
+    )
+    prompt_max_chars: int = option(
+        8000,
+        "Maximum characters of a conversation's own system prompt; more is `invalid_request`.",
+        minimum=1,
+    )
+    visitor_age: float = option(
+        30 * 86_400.0,
+        "Seconds since its last question after which a conversation is deleted, if its owner has "
+        "not signed in; 0: never.",
+        minimum=0,
+    )
+    empty_age: float = option(
+        3600.0,
+        "The same for a conversation without a question; 0: as one with questions.",
+        minimum=0,
+    )
+    storage_max_bytes: int = option(
+        10 << 30,
+        "Maximum bytes that the database may hold before questions and conversations are refused "
+        "with `storage_full`; 0: no limit.",
+        minimum=0,
+    )
     push_kept: int = option(1000, "Publications kept for pages that reconnect.", minimum=1)
     push_age: float = option(600.0, "Seconds that a publication is kept.", minimum=0)
     # The minimum has room for the publications of the chat itself.
@@ -318,13 +297,3 @@ class Settings:
             values[name] = None if value is None else convert(name, value, known[name])
         check_azure(settings := replace(self, **values))
         return settings
-
-    @property
-    def upstream_named(self) -> bool:
-        """Whether the settings name an upstream."""
-        return bool(self.api_key or self.base_url or self.azure_endpoint)
-
-    @property
-    def wants_local_model(self) -> bool:
-        """Whether the embedded model answers, because no upstream is named."""
-        return self.local_model and not self.upstream_named

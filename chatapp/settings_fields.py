@@ -1,6 +1,7 @@
 """How an option is declared, found by its name, and read from a text."""
 
 import difflib
+import ipaddress
 import re
 import ssl
 import threading
@@ -98,6 +99,17 @@ def azure_address(name: str, value: str) -> str:
     plain = address(name, word(name, value).partition("?")[0])
     parts = urllib.parse.urlsplit(plain)
     return f"{parts.scheme}://{parts.netloc}{parts.path.partition('/openai')[0]}"
+
+
+def is_this_machine(host: str | None) -> bool:
+    """Whether a host's name or address is of the machine that asks."""
+    if host is None:
+        return False
+    try:
+        found = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return found.is_loopback or found.is_unspecified
 
 
 MENDS: dict[str, Callable[[str, str], str]] = {

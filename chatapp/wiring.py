@@ -24,6 +24,7 @@ from .generation.hooks import Hooks
 from .generation.tools.registry import Tools
 from .identity.tickets import Tickets
 from .identity.visitor_cookie import Visitors, kept_secret
+from .rates import Counts, open_counts
 from .replication.leases import Leases, WorkerId
 from .replication.pubsub import PushChannel
 from .replication.replicas import Replicas
@@ -33,6 +34,7 @@ from .runtime.retry_queue import RetryQueue
 from .runtime.setup_fault import SetupFault
 from .runtime.stall_watch import StallWatch
 from .service.components import Components
+from .service.expiry import Expiry
 from .service.housekeeping import Housekeeping
 from .service.limits import Limits
 from .service.recorder import Recorder
@@ -63,8 +65,7 @@ def build_components(
     folder = _folder(app, settings)
     database, event_log = _storage(app, folder, settings)
     secret, secret_fault = _secret(app, settings)
-    ledger = Ledger(database, settings.ledger_age, WorkerId())
-    store = Store(database, settings.history_max_messages, settings.conversations_kept, ledger)
+    store = _store(database, settings)
     upstream = Upstream(
         settings,
         TRANSPORTS[settings.transport],
@@ -73,13 +74,14 @@ def build_components(
         lambda: poller.read_body if cooperative() else None,
         local_model.missing(),
     )
-    core = _build_core(settings, store, upstream, event_log, hooks, tools, name)
+    counts = open_counts(settings.rate_limit_storage, database)
+    core = _build_core(settings, store, upstream, event_log, counts, (hooks, tools), name)
     _register_commands(app, core, f"{name}/")
     return Components(
         settings=settings,
         store=store,
         upstream=upstream,
-        service=_build_service(core, name),
+        service=_build_service(core, name, Expiry(settings, database, name)),
         stalls=SlowClientGuard(settings.send_timeout),
         secret=secret,
         setup=SetupCheck(
@@ -89,6 +91,17 @@ def build_components(
                 (event_log.fault, event_log.last_published),
             ]
         ),
+    )
+
+
+def _store(database: Database, settings: Settings) -> Store:
+    return Store(
+        database,
+        settings.history_max_messages,
+        settings.conversations_kept,
+        Ledger(database, settings.ledger_age, WorkerId()),
+        max_owned_messages=settings.messages_kept,
+        max_bytes=settings.storage_max_bytes,
     )
 
 
@@ -149,8 +162,8 @@ def _build_core(
     store: Store,
     upstream: Upstream,
     event_log: EventLog,
-    hooks: Hooks,
-    tools: Tools,
+    counts: Counts,
+    called: tuple[Hooks, Tools],
     chat: str,
 ) -> _Core:
     retry_queue, ledger_writer = RetryQueue(), LedgerWriter(store.ledger)
@@ -167,7 +180,7 @@ def _build_core(
     )
     pubsub = PushChannel(settings, event_log, replicator.post, chat)
     replicator.on_published.append(pubsub.wake)
-    generator = Generator(settings, upstream, answers, hooks, tools, ledger_writer)
+    generator = Generator(settings, upstream, answers, *called, ledger_writer)
     recorder.connect(replicator, pubsub, generator)
     return _Core(
         settings=settings,
@@ -182,11 +195,11 @@ def _build_core(
         replicator=replicator,
         pubsub=pubsub,
         generator=generator,
-        limits=Limits(settings, store.ledger.usage_since, chat),
+        limits=Limits(settings, counts, store.ledger.usage_since, chat),
     )
 
 
-def _build_service(core: _Core, chat: str) -> Service:
+def _build_service(core: _Core, chat: str, expiry: Expiry) -> Service:
     takeover = Takeover(
         core.settings,
         core.store,
@@ -212,6 +225,7 @@ def _build_service(core: _Core, chat: str) -> Service:
         retry_queue=core.retry_queue,
         ledger_writer=core.ledger_writer,
         housekeeping=housekeeping,
+        expiry=expiry,
     )
 
 
@@ -278,6 +292,7 @@ def build_blueprint(
         log_in=log_in,
         watch=watch,
         visitors=functools.cache(lambda: Visitors(components.secret())),
+        admit_visitor=components.service.limits.check_visitor,
         tickets=functools.cache(
             lambda: Tickets(components.secret(), components.settings.ticket_age, name)
         ),

@@ -40,6 +40,28 @@ ANSWERS_OF: Final = (
     .join(conversations, messages.c.conversation_id == conversations.c.id)
     .where(messages.c.role == "assistant", _owned)
 )
+OWNED_MESSAGES: Final = (
+    sa.select(sa.func.count())
+    .select_from(messages)
+    .join(conversations, messages.c.conversation_id == conversations.c.id)
+    .where(_owned)
+)
+_has_messages = sa.exists().where(messages.c.conversation_id == conversations.c.id)
+_unused = (
+    sa.select(conversations.c.id)
+    .where(
+        conversations.c.updated_at < sa.bindparam("before"),
+        sa.func.substr(conversations.c.owner, 1, sa.bindparam("size")) == sa.bindparam("owners"),
+        conversations.c.running.is_(None),
+    )
+    .order_by(conversations.c.updated_at)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True, of=conversations)
+)
+DELETE_UNUSED: Final = sa.delete(conversations).where(conversations.c.id.in_(_unused))
+DELETE_EMPTY: Final = sa.delete(conversations).where(
+    conversations.c.id.in_(_unused.where(~_has_messages))
+)
 DELETE: Final = sa.delete(conversations).where(conversations.c.id == _the_id)
 INSERT_MESSAGES: Final = sa.insert(messages)
 CHANGE_ANSWER: Final = sa.update(messages).where(

@@ -17,6 +17,7 @@ from ..errors import InvalidRequest, NotFound
 from . import queries, transactions
 from .ledger import Closed, Ledger
 from .model import ID, Content, Conversation, Message
+from .room import Room
 from .titles import MAX_TITLE_CHARS
 
 __all__ = ["ID", "MAX_TITLE_CHARS", "Content", "Conversation", "Message", "Store"]
@@ -32,27 +33,38 @@ class Store:
     :param max_messages: per conversation, in all its branches.
     :param max_conversations: per owner.
     :param ledger: records the answers' calls.
+    :param max_owned_messages: per owner, in all conversations.
+    :param max_bytes: of the database; 0: any number.
     """
 
     def __init__(
-        self, database: Database, max_messages: int, max_conversations: int, ledger: Ledger
+        self,
+        database: Database,
+        max_messages: int,
+        max_conversations: int,
+        ledger: Ledger,
+        *,
+        max_owned_messages: int = 20_000,
+        max_bytes: int = 0,
     ) -> None:
         self._database = database
         self._max_messages = max_messages
-        self._max_conversations = max_conversations
+        self.room = Room(database, max_conversations, max_owned_messages, max_bytes)
         self.ledger = ledger
 
     def create(
         self, owner: str, title: str | None = None, settings: dict[str, Any] | None = None
     ) -> Conversation:
-        """:raises InvalidRequest: the owner has the maximum of conversations."""
-        made = Conversation(
-            id=secrets.token_urlsafe(12), owner=owner, title=title, settings=_given(settings or {})
-        )
+        """Create a conversation without a question.
+
+        :raises InvalidRequest: the owner has the maximum of conversations.
+        :raises StorageFull:
+        """
+        made = _new(owner, title, settings)
         made.updated_at = made.created_at
 
         def work(connection: sa.Connection) -> Conversation:
-            self._check_room(connection, owner)
+            self.room.check_conversation(connection, owner)
             connection.execute(queries.INSERT, queries.to_row(made))
             return made
 
@@ -171,6 +183,7 @@ class Store:
         *,
         default_model: str | None = None,
         slot: Slot | None = None,
+        settings: dict[str, Any] | None = None,
     ) -> Conversation:
         """Add a user's message and the pending answer to it, both or neither.
 
@@ -178,6 +191,7 @@ class Store:
         :param model: the model for the ledger's entry; None: the one in the conversation's
             settings, or else `default_model`.
         :param slot: what the answer counts under as a concurrent one; None: it does not count.
+        :param settings: of a new conversation.
         :raises NotFound: no such conversation or message.
         :raises InvalidRequest: the conversation is full, or the owner has too many.
         :raises Conflict: an answer is being written in it.
@@ -185,12 +199,10 @@ class Store:
         """
 
         def work(connection: sa.Connection) -> Conversation:
-            if conversation_id is None:
-                self._check_room(connection, owner)
-                found = Conversation(id=secrets.token_urlsafe(12), owner=owner, title=None)
-            else:
-                found = queries.find(connection, queries.LOCK, owner, conversation_id)
-                self._check_free(queries.load_messages(connection, found), 2)
+            self.room.check_messages(connection, owner, opens=conversation_id is None)
+            found = _new(owner, None, settings)
+            if conversation_id is not None:
+                found = self._locked(connection, owner, conversation_id, 2)
             chosen = model or found.settings.get("model") or default_model
             question, answer = found.ask(content, answer_id, edit, chosen)
             if conversation_id is None:
@@ -214,9 +226,10 @@ class Store:
         """Add a pending answer beside the answer `regenerate`; the rest is as for `ask`.
 
         :raises NotFound: no such answer.
-        :raises InvalidRequest: the conversation is full.
+        :raises InvalidRequest: the conversation is full, or the owner has too many messages.
         :raises Conflict: an answer is being written in it.
         :raises TooManyRunning:
+        :raises StorageFull:
         """
 
         def work(connection: sa.Connection) -> Conversation:
@@ -224,6 +237,7 @@ class Store:
             if found is None or found.owner != owner:
                 raise NotFound("There is no such answer.", param="regenerate")
             self._check_free(found, 1)
+            self.room.check_messages(connection, owner)
             chosen = model or found.settings.get("model") or default_model
             answer = found.ask_again(regenerate, answer_id, chosen)
             transactions.enter(connection, self.ledger, slot, found, answer)
@@ -288,18 +302,24 @@ class Store:
             read_only=True,
         )
 
-    def _check_room(self, connection: sa.Connection, owner: str) -> None:
-        kept: int = connection.scalar(queries.COUNT, {"the_owner": owner}) or 0
-        if kept >= self._max_conversations:
-            raise InvalidRequest(
-                f"You have {self._max_conversations} conversations, which is the maximum. "
-                "Delete some, then try again."
-            )
+    def _locked(
+        self, connection: sa.Connection, owner: str, conversation_id: str, more: int
+    ) -> Conversation:
+        """The conversation with its messages, if it takes so many more."""
+        found = queries.find(connection, queries.LOCK, owner, conversation_id)
+        self._check_free(queries.load_messages(connection, found), more)
+        return found
 
     def _check_free(self, conversation: Conversation, more: int) -> None:
         conversation.check_free()
         if len(conversation.messages) + more > self._max_messages:
             raise InvalidRequest("This conversation is full. Start a new one.")
+
+
+def _new(owner: str, title: str | None, settings: dict[str, Any] | None) -> Conversation:
+    made = Conversation(id=secrets.token_urlsafe(12), owner=owner, title=title)
+    made.settings = _given(settings or {})
+    return made
 
 
 def _given(settings: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ conversations: Final = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
     sa.Index("chatapp_conversations_newest", "owner", "updated_at", "id"),
+    sa.Index("chatapp_conversations_used", "updated_at"),
 )
 sa.Index(
     "chatapp_conversations_running",

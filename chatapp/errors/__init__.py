@@ -164,6 +164,12 @@ class StorageUnavailable(ChatAppError):
     status = 503
 
 
+class StorageFull(ChatAppError):
+    code = "storage_full"
+    status = 507
+    retryable = False
+
+
 class Misconfigured(StorageUnavailable, ConfigError):
     """The database, the event log or the folder can't work as they are set up: `seen` says why."""
 
@@ -318,8 +324,7 @@ CODES["internal"] = InternalError
 def restored(fields: dict[str, Any]) -> ChatAppError:
     """The error that `ChatAppError.fields` or `details` made these of, e.g. in another worker."""
     kind = CODES.get(fields["code"], InternalError)
-    error = kind(
-        fields["message"], param=fields.get("param"), retry_after=fields.get("retry_after")
-    )
+    error = kind(fields["message"], param=fields.get("param"))
+    error.retry_after = fields.get("retry_after")
     error.status = fields.get("status", error.status)
     return error

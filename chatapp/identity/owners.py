@@ -27,6 +27,11 @@ def visitor(chat: str, visitor_id: str) -> str:
     return f"{chat}/{VISITOR}{visitor_id}"
 
 
+def is_visitor(owner: str) -> bool:
+    """Whether an internal name is of somebody who has not signed in."""
+    return owner.partition("/")[2].startswith(VISITOR)
+
+
 def outside(owner: str) -> str:
     """The external name of an owner: the user's id, or `visitor:…`."""
     return owner.partition("/")[2].removeprefix(USER)

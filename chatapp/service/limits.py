@@ -1,10 +1,11 @@
-"""Limits per owner and for all owners: question rate, tokens per day.
+"""Limits of who may ask: rates of questions, conversations and visitors; tokens.
 
-Conversations created without a question cost no tokens, but storage: they have the same rate limit
-as questions, counted separately. The `limits` library counts both; it also drives Flask-Limiter,
-which we don't use because it hooks into every request of the application. Windows are fixed: one
-starts with an owner's first question and ends as a whole, so `Retry-After` is exact. If the storage
-fails, nobody is refused.
+Each limit that is set holds for everybody. Where it is not set, a default holds for visitors if
+their questions may cost money: users who have signed in can be told apart, and talked to.
+
+Visitors pay together with their address, as a new cookie is to be had for nothing. Conversations
+created without a question cost no tokens, but storage: they have the same rate limit as questions,
+counted separately, and one of their own. If the storage of the counts fails, nobody is refused.
 """
 
 import hashlib
@@ -14,30 +15,24 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ..errors import ConfigError, QuotaUsed, RateLimited
+from ..identity.payers import Payer
+from ..rates import Charge, Counts, Rate, parse_rates
 from ..settings import Settings
-
-if TYPE_CHECKING:
-    from limits import RateLimitItem
-try:
-    from limits import parse_many
-    from limits.storage import MemoryStorage, Storage, storage_from_string
-    from limits.strategies import FixedWindowRateLimiter
-except ImportError:  # the extra is not installed
-    available = False
-else:
-    available = True
 
 logger = logging.getLogger(__name__)
 
-STORAGE_SECONDS: Final = 1.0
-"""Seconds that the storage may take."""
 STORAGE_PAUSE: Final = 10.0
 """Seconds without using the storage after it has failed."""
-MAX_KEYS: Final = 20_000
-"""Maximum owners counted in memory, where each sweep looks at all of them."""
+DEFAULTS: Final = {
+    "rate_limit": "20/minute;200/day",
+    "rate_limit_all": "120/minute;2000/day",
+    "new_visitors": "60/hour",
+}
+"""What holds for visitors where nothing is set, and questions may cost money."""
+DEFAULT_TOKENS: Final = 500_000
 
 
 class Counted(NamedTuple):
@@ -45,34 +40,39 @@ class Counted(NamedTuple):
 
     key: str
     you: str
-    """For an owner over their own limit."""
+    """For an owner or an address over its own limit."""
     all: str
     """For everybody, when all owners together are over the limit."""
 
 
 QUESTIONS: Final = Counted(
-    "",
+    "questions",
     "You have asked too many questions.",
     "This server is getting too many questions.",
 )
 CONVERSATIONS: Final = Counted(
-    "conversations:",
+    "conversations",
     "You have started too many conversations.",
     "Too many conversations are being started on this server.",
+)
+VISITORS: Final = Counted(
+    "visitors", "Too many new visitors come from your network.", "Too many visitors come."
 )
 
 
 class Limits:
     """The limits of one chat.
 
+    :param counts: where requests are counted.
     :param tokens_since: how many tokens an owner has used since a moment.
     :param scope: separates the counts of several chats that share a storage.
-    :raises ConfigError: an option has a wrong value, or needs what is not installed.
+    :raises ConfigError: an option has a wrong value.
     """
 
     def __init__(
         self,
         settings: Settings,
+        counts: Counts,
         tokens_since: Callable[[str, datetime], int],
         scope: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -80,95 +80,149 @@ class Limits:
         self._settings = settings
         self._tokens_since = tokens_since
         self._clock = clock
-        self._rates: Rates | None = None
-        if settings.rate_limit or settings.rate_limit_all:
-            self._rates = Rates(settings, scope)
+        self._rates = Rates(settings, counts, scope)
 
-    def check(self, owner: str, rate_limit_key: str | None = None) -> None:
-        """Admit one more answer of `owner`, or raise.
+    def check(self, payer: Payer) -> None:
+        """Admit one more answer, or raise.
 
-        :param rate_limit_key: counts under this instead of the owner: a client without a cookie is
-            a new owner on each request, and is better identified by its address.
         :raises QuotaUsed:
         :raises RateLimited:
         """
-        if rate_limit_key is None:
-            self._check_tokens(owner)
-        if self._rates:
-            self._rates.hit(rate_limit_key or owner, QUESTIONS)
+        if not payer.is_new:
+            self._check_tokens(payer)
+        self._rates.hit(payer, QUESTIONS)
 
-    def check_conversation(self, owner: str, rate_limit_key: str | None = None) -> None:
+    def check_conversation(self, payer: Payer) -> None:
         """Admit one more conversation without a question, or raise.
 
-        :param rate_limit_key: as for `check`.
         :raises RateLimited:
         """
-        if self._rates:
-            self._rates.hit(rate_limit_key or owner, CONVERSATIONS)
+        self._rates.hit(payer, CONVERSATIONS)
 
-    def _check_tokens(self, owner: str) -> None:
-        most = self._settings.tokens_per_day
+    def check_visitor(self, payer: Payer) -> None:
+        """Admit one more visitor who comes without a cookie, or raise.
+
+        :raises RateLimited:
+        """
+        self._rates.hit(payer, VISITORS)
+
+    def told(self) -> str:
+        """What holds, in one line for the operator."""
+        tokens = self._most_tokens(is_visitor=True)
+        running = self._settings.max_running_per_owner
+        parts = [
+            *self._rates.told(),
+            f"{tokens or 'any number of'} tokens a day",
+            f"{running} answers at once",
+        ]
+        return f"limits of a visitor: {', '.join(parts)} (docs/settings.md; 0 turns one off)"
+
+    def _check_tokens(self, payer: Payer) -> None:
+        most = self._most_tokens(is_visitor=payer.network is not None)
         if not most:
             return
         now = self._clock()
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        if self._tokens_since(owner, today) >= most:
+        if self._tokens_since(payer.owner, today) >= most:
             wait = (today + timedelta(days=1) - now).total_seconds()
             raise QuotaUsed(
                 f"You have used all your tokens for today. Come back in {_spoken(wait)}.",
                 retry_after=math.ceil(wait),
             )
 
+    def _most_tokens(self, *, is_visitor: bool) -> int:
+        """0: any number."""
+        if self._settings.tokens_per_day is not None:
+            return self._settings.tokens_per_day
+        return DEFAULT_TOKENS if is_visitor and self._settings.may_cost else 0
+
+
+class _Limit(NamedTuple):
+    """A limit as it holds for each kind of owner."""
+
+    user: list[Rate]
+    visitor: list[Rate]
+
+    @classmethod
+    def of(cls, settings: Settings, name: str) -> "_Limit":
+        """:raises ConfigError: the option is no rate."""
+        given: str | None = getattr(settings, name)
+        if given is not None:
+            rates = _parsed(f"CHATAPP_{name.upper()}", given)
+            return cls(rates, rates)
+        default = DEFAULTS.get(name) if settings.may_cost else None
+        return cls([], parse_rates(default or "0"))
+
+    def __str__(self) -> str:
+        return ";".join(_told(rate) for rate in self.visitor) or "any number of"
+
 
 class Rates:
-    """Counts per owner and for all owners."""
+    """Counts per owner, per address and for all."""
 
-    def __init__(self, settings: Settings, scope: str) -> None:
-        if not available:
-            raise ConfigError(
-                "CHATAPP_RATE_LIMIT needs the package limits: pip install 'chatapp[limits]'."
-            )
+    def __init__(self, settings: Settings, counts: Counts, scope: str) -> None:
+        self._counts = counts
         self._scope = scope
-        self._each = _parsed("CHATAPP_RATE_LIMIT", settings.rate_limit)
-        self._all = _parsed("CHATAPP_RATE_LIMIT_ALL", settings.rate_limit_all)
-        self._storage = _storage(settings.rate_limit_storage)
-        self._limiter = FixedWindowRateLimiter(self._storage)
+        self._each = _Limit.of(settings, "rate_limit")
+        # Where nothing else is set, a visitor who takes a new cookie may ask no more than before.
+        given = settings.rate_limit_address is not None
+        self._address = _Limit.of(settings, "rate_limit_address") if given else self._each
+        self._all = _Limit.of(settings, "rate_limit_all")
+        self._visitors = _Limit.of(settings, "new_visitors")
+        self._empty = _Limit.of(settings, "new_conversations")
         self._lock = threading.Lock()
         self._trusted_from = 0.0
 
-    def hit(self, owner: str, thing: Counted) -> None:
-        """Count one more. One over its owner's limit does not count towards the limit of all.
+    def told(self) -> list[str]:
+        """Of each limit what holds for a visitor."""
+        return [
+            f"{self._each} questions",
+            f"{self._address} from an address",
+            f"{self._all} from all together",
+            f"{self._visitors} new visitors from an address",
+        ]
+
+    def hit(self, payer: Payer, thing: Counted) -> None:
+        """Count one more, for all that it is charged to or, if one is full, for none.
 
         :raises RateLimited:
         """
-        if time.monotonic() < self._trusted_from:
+        charges = self._charges(payer, thing)
+        if not charges or time.monotonic() < self._trusted_from:
             return
-        # Owners may be people's names, which a shared storage need not know.
-        name = hashlib.sha256(owner.encode("utf-8", "replace")).hexdigest()[:32]
         try:
-            self._forget_some()
-            self._hit(self._each, thing.you, f"{thing.key}owner:{name}")
-            self._hit(self._all, thing.all, f"{thing.key}all")
-        except RateLimited:
-            raise
+            full = self._counts.take(charges)
         except Exception as error:  # Each storage has errors of its own.
             self._distrust(error)
+            return
+        if full is not None:
+            what = thing.all if full.charge.is_shared else thing.you
+            wait = max(math.ceil(full.wait), 1)
+            raise RateLimited(f"{what} Try again in {_spoken(wait)}.", retry_after=wait)
 
-    def _hit(self, rates: "list[RateLimitItem]", what: str, key: str) -> None:
-        for rate in rates:
-            if not self._limiter.hit(rate, "chatapp", self._scope, key):
-                reset = self._limiter.get_window_stats(rate, "chatapp", self._scope, key).reset_time
-                wait = max(math.ceil(reset - time.time()), 1)
-                raise RateLimited(f"{what} Try again in {_spoken(wait)}.", retry_after=wait)
+    def _charges(self, payer: Payer, thing: Counted) -> list[Charge]:
+        at = 0 if payer.network is None else 1
+        if thing is VISITORS:
+            limits = [(key, self._visitors[at]) for key in payer.keys]
+            everybody: list[Rate] = []
+        else:
+            empty = self._empty[at] if thing is CONVERSATIONS else []
+            limits = [
+                (key, (self._each if key == payer.owner else self._address)[at] + empty)
+                for key in payer.keys
+            ]
+            everybody = self._all[at]
+        # Owners may be people's names, which a shared storage need not know.
+        charges = [
+            Charge(self._key(thing, hashlib.sha256(_bytes(key)).hexdigest()[:32], rate), rate)
+            for key, rates in limits
+            for rate in rates
+        ]
+        shared = (Charge(self._key(thing, "all", rate), rate, is_shared=True) for rate in everybody)
+        return [*charges, *shared]
 
-    def _forget_some(self) -> None:
-        if isinstance(self._storage, MemoryStorage) and len(self._storage.storage) > MAX_KEYS:
-            logger.warning(
-                "rate limits: more than %d owners are counted in memory. All counts start again "
-                "at zero; set CHATAPP_RATE_LIMIT_STORAGE to a Redis.",
-                MAX_KEYS,
-            )
-            self._storage.reset()
+    def _key(self, thing: Counted, who: str, rate: Rate) -> str:
+        return f"{self._scope}:{thing.key}:{who}:{_told(rate)}"
 
     def _distrust(self, error: Exception) -> None:
         with self._lock:
@@ -183,35 +237,24 @@ class Rates:
         )
 
 
-def _parsed(name: str, rates: str | None) -> "list[RateLimitItem]":
-    if rates is None:
-        return []
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "replace")
+
+
+def _parsed(name: str, rates: str) -> list[Rate]:
     try:
-        return parse_many(rates)
+        return parse_rates(rates)
     except ValueError:
         raise ConfigError(
-            f"{name}={rates!r} is not a rate. Write, for example, 20/minute;200/day."
+            f"{name}={rates!r} is not a rate. Write, for example, 20/minute;200/day; 0 is no limit."
         ) from None
 
 
-def _storage(url: str) -> "Storage":
-    scheme = url.partition(":")[0]  # The rest may hold a password.
-    slow: dict[str, float] = {}
-    if scheme.startswith(("redis", "valkey")):
-        slow = {"socket_timeout": STORAGE_SECONDS, "socket_connect_timeout": STORAGE_SECONDS}
-    try:
-        storage = storage_from_string(url, **slow)
-    except Exception as error:  # Each storage has errors of its own.
-        # The error's own text may have the whole address in it.
-        raise ConfigError(
-            f"CHATAPP_RATE_LIMIT_STORAGE={scheme}:… can't be used ({type(error).__name__}). "
-            "Write memory:// or redis://host:6379; the latter needs the package redis."
-        ) from None
-    if not isinstance(storage, Storage):
-        raise ConfigError(
-            f"CHATAPP_RATE_LIMIT_STORAGE={scheme}:… is for asyncio. Remove the async+."
-        )
-    return storage
+def _told(rate: Rate) -> str:
+    units = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+    size, unit = next(each for each in units if not rate.seconds % each[0])
+    number = rate.seconds // size
+    return f"{rate.most}/{unit}" if number == 1 else f"{rate.most}/{number} {unit}s"
 
 
 def _spoken(seconds: float) -> str:

@@ -1,8 +1,10 @@
 """Counters of this worker in Prometheus' text format, version 0.0.4."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 
+from ..errors import StorageUnavailable
 from .service import Service
 
 Sample = tuple[str, int]
@@ -12,7 +14,11 @@ def exposition(service: Service) -> str:
     """What `/metrics` answers."""
     answers, replicator = service.answers, service.replicator
     readers = answers.readers + service.replicas.readers
+    used: list[Sample] = []
     ended = [(f'{{status="{status}"}}', count) for status, count in sorted(answers.ended.items())]
+    storage = service.store.room
+    with contextlib.suppress(StorageUnavailable):
+        used = [("", storage.used())]
     worker = f'{{id="{service.worker_id()}",pid="{os.getpid()}"}}'
     lines = [
         *_metric("worker", "gauge", "The worker that these counters belong to.", [(worker, 1)]),
@@ -24,6 +30,8 @@ def exposition(service: Service) -> str:
             "journal_answers", "gauge", "Answers being replicated.", [("", replicator.behind)]
         ),
         *_metric("storage_failing", "gauge", "1: unreachable.", [("", int(replicator.failing))]),
+        *_metric("storage_bytes", "gauge", "What the database holds.", used),
+        *_metric("storage_max_bytes", "gauge", "What it may; 0: any.", [("", storage.most)]),
         *_metric("outbox", "gauge", "Writes that wait.", [("", len(service.retry_queue))]),
     ]
     return "\n".join(lines) + "\n"

@@ -17,12 +17,14 @@ from ..conversations.ledger_writer import LedgerWriter
 from ..conversations.store import Store
 from ..errors import NotFound, StorageUnavailable
 from ..eventlog import EventLog
+from ..identity.payers import Payer
 from ..replication.leases import Leases
 from ..replication.pubsub import PushChannel
 from ..replication.replicas import Replicas
 from ..replication.replicator import MAX_PAUSE_SECONDS, Replicator
 from ..runtime.retry_queue import RetryQueue
 from ..settings import Settings
+from .expiry import Expiry
 from .housekeeping import Housekeeping
 from .limits import Limits
 from .starter import ChatRequest, Starter
@@ -51,11 +53,13 @@ class Service:
     retry_queue: RetryQueue
     ledger_writer: LedgerWriter
     housekeeping: Housekeeping
+    expiry: Expiry
 
     def begin(self) -> None:
         """Join the workers. Does nothing if this one has joined."""
         self.leases.begin()
         self.housekeeping.begin()
+        self.expiry.begin()
 
     def find(self, owner: str, answer_id: str) -> Answer | None:
         """An answer of this owner whose log is kept, on whichever worker it is written.
@@ -129,12 +133,12 @@ class Service:
         key: str | None = None,
         *,
         visible_everywhere: bool = False,
-        rate_limit_key: str | None = None,
+        payer: Payer | None = None,
     ) -> Answer:
         """As `Starter.start`."""
         self.begin()
         return self.starter.start(
-            owner, asked, key, visible_everywhere=visible_everywhere, rate_limit_key=rate_limit_key
+            owner, asked, key, visible_everywhere=visible_everywhere, payer=payer
         )
 
     def drain(self) -> None:

@@ -28,6 +28,7 @@ from ..errors import (
 )
 from ..eventlog import EventLog, Record
 from ..generation.generator import Generator, Prompt, prompt_for
+from ..identity.payers import Payer
 from ..replication.pubsub import PushChannel
 from ..replication.replicas import Replicas
 from ..replication.replicator import Replicator
@@ -57,6 +58,8 @@ class ChatRequest:
     """The sampling options that were given."""
     resumes: bool = False
     """Whether its sender has read from the answer, so that there must be one."""
+    settings: dict[str, Any] | None = None
+    """Of the conversation that a first `message` creates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +87,12 @@ class Starter:
         key: str | None = None,
         *,
         visible_everywhere: bool = False,
-        rate_limit_key: str | None = None,
+        payer: Payer | None = None,
     ) -> Answer:
         """The running answer to a request: a new one, or the one that its key stands for.
 
         :param visible_everywhere: whether all workers must know it when this returns.
-        :param rate_limit_key: as for `Limits.check`; concurrent answers are counted by it, too.
+        :param payer: whom it is charged to; None: the owner alone.
         :raises ChatAppError: the request is refused, by this server or soon by the upstream.
         """
         if self.answers.is_draining():
@@ -102,9 +105,7 @@ class Starter:
         try:
             if asked.resumes:
                 raise NotFound("The answer that this key stands for is no longer kept.")
-            slot = Slot(rate_limit_key or owner, self.settings.max_running_per_owner)
-            self.answers.admit(answer, slot)
-            self.limits.check(owner, rate_limit_key)
+            slot = self._admit(answer, payer or Payer(owner))
             self._begin_answer(answer, asked, model, slot)
             if visible_everywhere:
                 self.replicator.claim(answer)
@@ -117,6 +118,13 @@ class Starter:
         if not answer.running:
             self.replicator.wake()
         return answer
+
+    def _admit(self, answer: Answer, payer: Payer) -> Slot:
+        """Reserve a place among the concurrent answers; it is given back with the answer."""
+        slot = Slot(payer.name, self.settings.max_running_per_owner)
+        self.answers.admit(answer, slot)
+        self.limits.check(payer)
+        return slot
 
     def _request(self, asked: ChatRequest) -> bytes | None:
         """What another worker would need to continue the answer."""
@@ -259,6 +267,7 @@ class Starter:
             asked.message or Content(),
             answer.id,
             asked.edit,
+            settings=asked.settings,
             **how,
         )
         if asked.conversation_id is None:

@@ -16,7 +16,7 @@ from ..delivery.follower import Follower
 from ..delivery.stored_answer import frames_of_stored_answer
 from ..errors import InvalidRequest, NotFound, StorageUnavailable
 from ..service.components import Components
-from .auth import current_owner, rate_limit_key, reader_of, ticket
+from .auth import current_owner, payer, reader_of, ticket
 from .responses import stream, whole
 from .validation import chat_request, idempotency_key, json_body
 
@@ -39,11 +39,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
             asked.resumes = True
         # A client without a stream follows later, perhaps on another worker.
         answer = components.service.start(
-            current_owner(),
-            asked,
-            key,
-            visible_everywhere=not streams,
-            rate_limit_key=rate_limit_key(),
+            current_owner(), asked, key, visible_everywhere=not streams, payer=payer()
         )
         if streams:
             return _follow_from(components, answer, cursor, granularity)

@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 
 from ..errors import ConfigError, CrossSite, NotSignedIn
 from ..identity import owners
+from ..identity.payers import Payer, network_of
 from ..identity.tickets import Tickets
 from ..identity.visitor_cookie import COOKIE, COOKIE_MAX_AGE, Visitors
 from ..runtime.concurrency import cooperative
@@ -19,6 +20,8 @@ from ..settings import Settings
 
 logger = logging.getLogger(__name__)
 
+PROXY_FIX = "werkzeug.proxy_fix.orig"
+"""What `ProxyFix` leaves in the environment of each request."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -33,6 +36,8 @@ class Identity:
     """The application's function that returns who has signed in; None: there is none."""
     watch: StallWatch
     visitors: Callable[[], Visitors]
+    admit_visitor: Callable[[Payer], None]
+    """Called before a new visitor gets a cookie. Raises `RateLimited`."""
     tickets: Callable[[], Tickets]
 
 
@@ -40,10 +45,13 @@ def register(blueprint: Blueprint, identity: Identity) -> None:
     """Protect a blueprint's routes from other sites, and send new visitors their cookie."""
     settings = identity.settings
     warn = _Once(_warn_of_threads)
+    warn_of_proxy = _Once(_warn_of_proxy)
 
     @blueprint.before_request
     def guard() -> Response | None:
         warn()
+        if "X-Forwarded-For" in request.headers and PROXY_FIX not in request.environ:
+            warn_of_proxy()
         g.chatapp_identity = identity
         # A request that the application makes inside another one has its own owner.
         g.pop("chatapp_owner", None)
@@ -74,15 +82,25 @@ def current_owner() -> str:
     """The owner that this request acts for; a new one for a new visitor.
 
     :raises NotSignedIn: the application's log-in names nobody.
+    :raises RateLimited: too many new visitors come from the same address.
     """
     if "chatapp_owner" not in g:
         g.chatapp_owner = _owner(g.chatapp_identity)
     return str(g.chatapp_owner)
 
 
-def rate_limit_key() -> str | None:
-    """What questions are counted by; None: the owner, who is known."""
-    return f"address:{request.remote_addr}" if "chatapp_cookie" in g else None
+def payer() -> Payer:
+    """Whom this request is charged to.
+
+    :raises ChatAppError: as `current_owner`.
+    """
+    owner = current_owner()
+    return _visitor(owner, "chatapp_cookie" in g) if owners.is_visitor(owner) else Payer(owner)
+
+
+def _visitor(owner: str, is_new: bool) -> Payer:
+    # `ProxyFix` has put what a trusted proxy says in the place of the proxy's own address.
+    return Payer(owner, network_of(request.remote_addr), is_new)
 
 
 def ticket(answer_id: str) -> str | None:
@@ -117,9 +135,13 @@ def _owner(identity: Identity) -> str:
         raise NotSignedIn("Sign in to continue.")
     visitors = identity.visitors()
     known = visitors.read(request.cookies.get(cookie_name(identity.chat), ""))
-    if known is None:
-        known, g.chatapp_cookie = visitors.new()
-    return owners.visitor(identity.chat, known)
+    if known is not None:
+        return owners.visitor(identity.chat, known)
+    made, cookie = visitors.new()
+    owner = owners.visitor(identity.chat, made)
+    identity.admit_visitor(_visitor(owner, is_new=True))
+    g.chatapp_cookie = cookie
+    return owner
 
 
 def _user_id(user: object) -> str:
@@ -177,6 +199,13 @@ def _warn_of_threads() -> None:
             "This server uses one thread per open stream, so it can serve only as many readers "
             "as it has threads. For more, run it with: gunicorn -k gevent"
         )
+
+
+def _warn_of_proxy() -> None:
+    logger.warning(
+        "A request has X-Forwarded-For, and no proxy is trusted: behind a proxy, all visitors "
+        "would count as one address. Set CHATAPP_TRUSTED_PROXIES, or use ProxyFix, if there is one."
+    )
 
 
 def _refuse_other_sites(settings: Settings) -> None:

@@ -9,16 +9,13 @@ from ..answers.events import timestamp
 from ..answers.outcome import RUNNING
 from ..conversations.store import ID, MAX_TITLE_CHARS, Conversation, Message
 from ..errors import InvalidRequest
-from ..generation.sampling import SAMPLING_OPTIONS
 from ..service.components import Components
-from ..settings import Settings
-from .auth import current_owner, rate_limit_key
-from .validation import chat_request, json_body, refuse_unknown, text_field
+from .auth import current_owner, payer
+from .validation import conversation_settings, json_body, refuse_unknown, text_field
 
 PAGE_DEFAULT: Final = 50
 MAX_PAGE_SIZE: Final = 200
 MAX_QUERY_CHARS: Final = 200
-SETTINGS: Final = ("model", "system_prompt", *SAMPLING_OPTIONS)
 
 
 def register(blueprint: Blueprint, components: Components) -> None:
@@ -40,7 +37,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
         if "leaf" in body:
             _check_id("leaf", body["leaf"])
         if "settings" in body:
-            body["settings"] = _settings(body["settings"], components.settings)
+            body["settings"] = conversation_settings(body["settings"], components.settings)
         return body
 
     @blueprint.get("/api/conversations")
@@ -53,7 +50,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
     @blueprint.post("/api/conversations")
     def create_conversation() -> ResponseReturnValue:
         body = body_of("title", "settings")
-        components.service.limits.check_conversation(current_owner(), rate_limit_key())
+        components.service.limits.check_conversation(payer())
         conversation = store.create(current_owner(), **body)
         publish("created", conversation.id, conversation.title)
         return summary(conversation) | {"settings": conversation.settings}, 201
@@ -91,18 +88,6 @@ def register(blueprint: Blueprint, components: Components) -> None:
 def _check_id(name: str, value: Any) -> None:
     if not isinstance(value, str) or not ID.fullmatch(value):
         raise InvalidRequest(f"{name} is not a valid id.", param=name)
-
-
-def _settings(given: Any, settings: Settings) -> dict[str, Any]:
-    """A conversation's settings, validated like a question's; None removes one."""
-    if not isinstance(given, dict):
-        raise InvalidRequest("settings must be an object.", param="settings")
-    refuse_unknown(given, SETTINGS)
-    fields = {name: value for name, value in given.items() if name != "system_prompt"}
-    chat_request({"message": "a question"} | fields, settings)
-    if (prompt := given.get("system_prompt")) is not None:
-        text_field("system_prompt", prompt, settings.message_max_chars)
-    return dict(given)
 
 
 def _limit() -> int:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
 MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+SETTINGS: Final = ("model", "system_prompt", *SAMPLING_OPTIONS)
+"""Of a conversation."""
 MAX_NESTING: Final = 16
 KEY: Final = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 
@@ -123,7 +125,7 @@ def chat_request(body: dict[str, Any], settings: Settings) -> ChatRequest:
             _READERS[name](parsed, name, value, settings)
     given = [n for n in ("message", "messages") if getattr(parsed, n) is not None]
     if parsed.regenerate is not None and not given:
-        if parsed.conversation_id is not None or parsed.edit is not None:
+        if parsed.conversation_id or parsed.edit or parsed.settings is not None:
             raise InvalidRequest("Send regenerate without conversation_id.", param="regenerate")
         return parsed
     if len(given) != 1 or parsed.regenerate is not None:
@@ -134,9 +136,26 @@ def chat_request(body: dict[str, Any], settings: Settings) -> ChatRequest:
         )
     if parsed.messages is not None and (parsed.conversation_id or parsed.edit):
         raise InvalidRequest("Send messages without conversation_id and edit.", param="messages")
+    if parsed.settings is not None and (parsed.messages is not None or parsed.conversation_id):
+        raise InvalidRequest("Send settings with the first message only.", param="settings")
     if parsed.edit is not None and parsed.conversation_id is None:
         raise InvalidRequest("edit needs a conversation_id.", param="conversation_id")
     return parsed
+
+
+def conversation_settings(given: Any, settings: Settings) -> dict[str, Any]:
+    """A conversation's settings, validated like a question's; None removes one.
+
+    :raises InvalidRequest: names the field.
+    """
+    if not isinstance(given, dict):
+        raise InvalidRequest("settings must be an object.", param="settings")
+    refuse_unknown(given, SETTINGS)
+    fields = {name: value for name, value in given.items() if name != "system_prompt"}
+    chat_request({"message": "a question"} | fields, settings)
+    if (prompt := given.get("system_prompt")) is not None:
+        text_field("system_prompt", prompt, settings.prompt_max_chars)
+    return dict(given)
 
 
 def refuse_unknown(body: dict[str, Any], known: Any) -> None:
@@ -223,6 +242,10 @@ def _model(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> N
     parsed.model = text_field(name, value, 256)
 
 
+def _settings(parsed: ChatRequest, _name: str, value: Any, settings: Settings) -> None:
+    parsed.settings = conversation_settings(value, settings)
+
+
 def _sampling(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
     SAMPLING_OPTIONS[name].check(name, value)
     parsed.options[name] = value
@@ -235,5 +258,6 @@ _READERS: Final[dict[str, Any]] = {
     "regenerate": _id,
     "edit": _id,
     "model": _model,
+    "settings": _settings,
     **dict.fromkeys(SAMPLING_OPTIONS, _sampling),
 }

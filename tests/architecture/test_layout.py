@@ -14,18 +14,20 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Package -> the packages of ours that it imports. "root" are the modules beside the packages, of
 # which everybody may import these:
-FOR_ALL = {"errors", "settings", "settings_fields"}
+FOR_ALL = {"errors", "settings", "settings_fields", "settings_upstream"}
 IMPORTS = {
-    "root": "answers conversations database delivery eventlog generation identity replication "
-    "runtime service upstream upstream/transport views",
+    "root": "answers conversations database delivery eventlog generation identity rates "
+    "replication runtime service upstream upstream/transport views",
     "views": "answers conversations delivery generation identity replication runtime service",
-    "service": "answers conversations delivery eventlog generation replication runtime upstream",
+    "service": "answers conversations database delivery eventlog generation identity rates "
+    "replication runtime upstream",
     "generation": "answers conversations identity runtime upstream upstream/transport",
     "replication": "answers eventlog identity runtime",
     "delivery": "answers runtime",
     "upstream": "answers runtime upstream/transport",
     "upstream/transport": "",
     "conversations": "answers database runtime",
+    "rates": "database",
     "eventlog": "answers database runtime",
     "answers": "runtime",
     "database": "runtime",
@@ -41,9 +43,9 @@ FENCES = {
     "gevent": "runtime/* upstream/poller delivery/client_connection delivery/client_socket "
     "gunicorn_hooks",
     "greenlet": "runtime/stall_watch",
-    "sqlalchemy": "conversations/* database/* eventlog/sql/*",
+    "sqlalchemy": "conversations/* database/* eventlog/sql/* rates/sql",
     "alembic": "database/migrations/*",
-    "redis": "eventlog/redis/backend",
+    "redis": "eventlog/redis/backend rates/redis",
     "httpx2": "upstream/*",
     "httpcore2": "upstream/transport/*",
     "httptools": "upstream/transport/*",
@@ -52,14 +54,17 @@ FENCES = {
     "service/takeover upstream/chunk_types upstream/chunks",
     "brotli": "views/assets",
     "itsdangerous": "identity/*",
-    "limits": "service/limits",
     "xllamacpp": "upstream/local_model",
 }
 
 MAX_FILE_LINES = 330
 MAX_FUNCTION_LINES = 40
 # What is loaded by those only who need it: the model's own process, an event log in Redis.
-LATE = {"upstream/local_model": "xllamacpp", "eventlog/redis/backend": "redis"}
+LATE = {
+    "upstream/local_model": "xllamacpp",
+    "eventlog/redis/backend": "redis",
+    "rates/redis": "redis",
+}
 LAYERS = ("eventlog", "database/migrations", "upstream/transport")
 
 

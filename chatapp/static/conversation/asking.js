@@ -45,21 +45,18 @@ export async function send(conversing, text, place = {}) {
 }
 
 /**
- * Creates a conversation first, if settings have been chosen for it.
+ * The first question creates the conversation, with the settings that have been chosen for it.
  * @param {Conversing} conversing
  * @param {string} text
  * @param {Place} place
  * @param {Attempt} attempt
  */
-async function ask(conversing, text, { edit, regenerate }, attempt) {
+function ask(conversing, text, { edit, regenerate }, attempt) {
 	const settings = conversing.settings();
 	const { model, ...others } = settings;
-	if (!conversing.id && Object.keys(others).length) {
-		const url = conversing.chat.config.urls.conversations;
-		name(conversing, (await request(url, attempt.signal, "POST", { settings })).id);
-	}
 	const id = conversing.id ?? undefined;
-	const question = { message: text, conversation_id: id, edit: edit || undefined };
+	const first = !id && Object.keys(others).length ? { settings } : {};
+	const question = { message: text, conversation_id: id, edit: edit || undefined, ...first };
 	return conversing.askOnce({ ...(regenerate ? { regenerate } : question), model }, attempt);
 }
 

@@ -7,10 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatapp.database.database import Database
 from chatapp.errors import ConfigError, QuotaUsed, RateLimited
+from chatapp.identity.payers import Payer
+from chatapp.rates import memory, open_counts
+from chatapp.rates.redis import SECONDS, RedisCounts
 from chatapp.service import limits as module
 from chatapp.service.limits import Limits
 from chatapp.settings import Settings
@@ -22,17 +27,23 @@ class World:
     """What the limits ask: the time, and what was used."""
 
     def __init__(self) -> None:
+        self.database = Database("sqlite://", migrates=True)
         self.now = datetime(2024, 2, 29, 21, 30, tzinfo=UTC)
         self.tokens: Counter[str] = Counter()
         self.asked_since: list[datetime] = []
 
     def limits(self, scope: str = "", **options: Any) -> Limits:
         settings = Settings(**options)
-        return Limits(settings, self.tokens_since, scope, lambda: self.now)
+        counts = open_counts(settings.rate_limit_storage, self.database)
+        return Limits(settings, counts, self.tokens_since, scope, lambda: self.now)
 
     def tokens_since(self, owner: str, moment: datetime) -> int:
         self.asked_since.append(moment)
         return self.tokens[owner]
+
+
+def newcomer(name: str) -> Payer:
+    return Payer(f"visitor:{name}", "127.0.0.1", is_new=True)
 
 
 @pytest.fixture
@@ -40,10 +51,12 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.processes)])
-def storage(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=["memory", "database", pytest.param("redis", marks=pytest.mark.processes)])
+def storage(request: pytest.FixtureRequest) -> str | None:
     if request.param == "memory":
         return "memory://"
+    if request.param == "database":
+        return None
     server: RedisServer = request.getfixturevalue("redis_server")
     return server.url
 
@@ -58,7 +71,7 @@ def admitted(limits: Limits, owner: str, most: int = 50) -> int:
     """How many questions in a row are."""
     for count in range(most):
         try:
-            limits.check(owner)
+            limits.check(Payer(owner))
         except RateLimited:
             return count
     return most
@@ -71,52 +84,52 @@ def test_by_default_a_visitor_asks_as_much_as_they_like(world: World) -> None:
 
 class TestRates:
     def test_each_owner_may_ask_so_much_and_is_told_when_to_come_back(
-        self, world: World, storage: str, scope: str
+        self, world: World, storage: str | None, scope: str
     ) -> None:
         limits = world.limits(scope, rate_limit="3/hour", rate_limit_storage=storage)
         assert admitted(limits, "ann") == 3
         with pytest.raises(RateLimited) as raised:
-            limits.check("ann")
+            limits.check(Payer("ann"))
         assert raised.value.retry_after is not None
         assert 0 < raised.value.retry_after <= 3600
         assert raised.value.retry_after == int(raised.value.retry_after)
         assert admitted(limits, "bob") == 3
 
     def test_the_narrowest_of_several_rates_holds(
-        self, world: World, storage: str, scope: str
+        self, world: World, storage: str | None, scope: str
     ) -> None:
         rate = "100/hour; 2 per day"
         limits = world.limits(scope, rate_limit=rate, rate_limit_storage=storage)
         assert admitted(limits, "ann") == 2
 
     def test_all_together_may_ask_so_much_and_who_is_refused_does_not_count(
-        self, world: World, storage: str, scope: str
+        self, world: World, storage: str | None, scope: str
     ) -> None:
         options = {"rate_limit": "2/hour", "rate_limit_all": "5/hour"}
         limits = world.limits(scope, rate_limit_storage=storage, **options)
         assert [admitted(limits, owner) for owner in ("ann", "bob", "cai", "dan")] == [2, 2, 1, 0]
 
     def test_chats_with_different_scopes_count_apart(
-        self, world: World, storage: str, scope: str
+        self, world: World, storage: str | None, scope: str
     ) -> None:
         options = {"rate_limit": "2/hour", "rate_limit_storage": storage}
         one, other = world.limits(scope, **options), world.limits(scope + "2", **options)
         assert (admitted(one, "ann"), admitted(other, "ann")) == (2, 2)
 
     def test_conversations_are_counted_apart_from_questions(
-        self, world: World, storage: str, scope: str
+        self, world: World, storage: str | None, scope: str
     ) -> None:
         options = {"rate_limit": "2/hour", "rate_limit_all": "3/hour"}
         limits = world.limits(scope, rate_limit_storage=storage, **options)
-        limits.check_conversation("ann")
-        limits.check_conversation("ann")
+        limits.check_conversation(Payer("ann"))
+        limits.check_conversation(Payer("ann"))
         with pytest.raises(RateLimited, match="too many conversations") as raised:
-            limits.check_conversation("ann")
+            limits.check_conversation(Payer("ann"))
         assert raised.value.retry_after is not None
         assert 0 < raised.value.retry_after <= 3600
-        limits.check_conversation("bob")
+        limits.check_conversation(Payer("bob"))
         with pytest.raises(RateLimited, match="Too many conversations"):
-            limits.check_conversation("cai")
+            limits.check_conversation(Payer("cai"))
         assert [admitted(limits, owner) for owner in ("ann", "bob")] == [2, 1]
 
     def test_workers_with_the_same_redis_count_together(
@@ -124,50 +137,52 @@ class TestRates:
     ) -> None:
         options = {"rate_limit": "3/hour", "rate_limit_storage": redis_server.url}
         one, other = world.limits(scope, **options), world.limits(scope, **options)
-        one.check("ann")
+        one.check(Payer("ann"))
         assert (admitted(other, "ann"), admitted(one, "ann")) == (2, 0)
 
     def test_a_newcomer_is_counted_by_another_name(self, world: World) -> None:
         """Without a cookie each request has a new owner, who would never meet a limit."""
-        limits = world.limits(rate_limit="2/hour")
-        limits.check("visitor:1", "address:127.0.0.1")
-        limits.check("visitor:2", "address:127.0.0.1")
+        limits = world.limits(rate_limit="2/hour", rate_limit_storage="memory://")
+        limits.check(newcomer("1"))
+        limits.check(newcomer("2"))
         with pytest.raises(RateLimited):
-            limits.check("visitor:3", "address:127.0.0.1")
-        limits.check("visitor:3")
+            limits.check(newcomer("3"))
+        limits.check(Payer("visitor:3"))
 
     @FEW
     @given(TEXTS, TEXTS)
     def test_owners_are_told_apart_whatever_they_are_called(self, one: str, other: str) -> None:
-        limits = World().limits(rate_limit="1/hour")
-        limits.check(one)
+        limits = World().limits(rate_limit="1/hour", rate_limit_storage="memory://")
+        limits.check(Payer(one))
         with pytest.raises(RateLimited):
-            limits.check(one)
+            limits.check(Payer(one))
         if other != one:
-            limits.check(other)
+            limits.check(Payer(other))
 
     def test_the_storage_learns_no_names(
         self, world: World, redis_server: RedisServer, scope: str
     ) -> None:
         limits = world.limits(scope, rate_limit="1/hour", rate_limit_storage=redis_server.url)
-        limits.check("ann@example.org")
-        rates = limits._rates
-        assert rates is not None
-        keys = rates._storage.storage.keys("*")  # type: ignore[attr-defined]
+        limits.check(Payer("ann@example.org"))
+        keys = redis.Redis.from_url(redis_server.url).keys("*")
         assert any(scope.encode() in key for key in keys)
         assert not any(b"ann" in key for key in keys)
 
-    def test_the_memory_for_counts_is_bounded(
-        self, world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    def test_the_memory_for_counts_is_bounded_and_the_count_of_all_is_kept(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "MAX_KEYS", 100)
-        limits = world.limits(rate_limit="1/hour")
+        monkeypatch.setattr(memory, "MAX_KEYS", 100)
+        options = {"rate_limit": "1/hour", "rate_limit_all": "250/hour"}
+        limits = world.limits(rate_limit_storage="memory://", **options)
         for number in range(250):
-            limits.check(f"visitor:{number}")
-        rates = limits._rates
-        assert rates is not None
-        assert len(rates._storage.storage) <= 101  # type: ignore[attr-defined]
-        assert "All counts start again at zero" in caplog.text
+            limits.check(Payer(f"visitor:{number}"))
+        counts = limits._rates._counts
+        assert isinstance(counts, memory.MemoryCounts)
+        assert len(counts) <= 101
+        with pytest.raises(RateLimited, match="You have asked"):
+            limits.check(Payer("visitor:249"))
+        with pytest.raises(RateLimited, match="getting too many"):
+            limits.check(Payer("visitor:0"))
 
 
 class TestStorageTrouble:
@@ -196,12 +211,11 @@ class TestStorageTrouble:
     ) -> None:
         """The wait for a frozen one ends by itself, and happens once."""
         limits = world.limits("frozen", rate_limit="2/hour", rate_limit_storage=own_redis.url)
-        limits.check("ann")
-        rates = limits._rates
-        assert rates is not None
-        pool = rates._storage.storage.connection_pool  # type: ignore[attr-defined]
-        patience = {pool.connection_kwargs[f"socket_{each}timeout"] for each in ("", "connect_")}
-        assert patience == {module.STORAGE_SECONDS}
+        limits.check(Payer("ann"))
+        counts = limits._rates._counts
+        assert isinstance(counts, RedisCounts)
+        given = counts.pool.connection_kwargs
+        assert {given[f"socket_{each}timeout"] for each in ("", "connect_")} == {SECONDS}
         own_redis.freeze()
         try:
             assert admitted(limits, "ann") == 50
@@ -229,22 +243,14 @@ class TestOptions:
             world.limits(rate_limit="1/minute", rate_limit_storage=url)
         assert "secret" not in str(raised.value)
 
-    def test_without_the_library_rates_are_refused_and_all_else_works(
-        self, world: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(module, "available", False)
-        with pytest.raises(ConfigError, match=r"pip install 'chatapp\[limits\]'"):
-            world.limits(rate_limit="1/minute")
-        world.limits(tokens_per_day=5).check("ann")
-
 
 class TestTokens:
     def test_the_quota_is_of_the_day_in_utc_and_says_when_there_is_more(self, world: World) -> None:
         limits = world.limits(tokens_per_day=100)
         world.tokens.update(ann=99, bob=100)
-        limits.check("ann")
+        limits.check(Payer("ann"))
         with pytest.raises(QuotaUsed, match="Come back in 3 h") as raised:
-            limits.check("bob")
+            limits.check(Payer("bob"))
         assert raised.value.retry_after == 2.5 * 3600
         assert world.asked_since == [datetime(2024, 2, 29, tzinfo=UTC)] * 2
 
@@ -255,7 +261,7 @@ class TestTokens:
         world.now = now
         world.tokens["ann"] = 1
         with pytest.raises(QuotaUsed) as raised:
-            world.limits(tokens_per_day=1).check("ann")
+            world.limits(tokens_per_day=1).check(Payer("ann"))
         wait = raised.value.retry_after
         assert wait is not None
         assert 0 < wait <= 86_400
@@ -266,9 +272,9 @@ def test_who_is_refused_for_another_reason_has_not_used_up_a_question(world: Wor
     limits = world.limits(rate_limit="1/hour", tokens_per_day=1)
     world.tokens.update(ann=1)
     with pytest.raises(QuotaUsed):
-        limits.check("ann")
+        limits.check(Payer("ann"))
     world.tokens.clear()
-    limits.check("ann")
+    limits.check(Payer("ann"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from chatapp.errors import (
     StorageUnavailable,
     TooManyRunning,
 )
+from chatapp.identity.payers import Payer
 from chatapp.service.starter import ChatRequest
 from tests.support.event_logs import together
 from tests.support.one_chat import ME, OneChat
@@ -165,13 +166,14 @@ def test_clients_without_a_cookie_share_the_slots_of_their_address(
 
     def ask(owner: str, address: str) -> Answer:
         asked = ChatRequest(**{kind: said})
-        return chat.service.starter.start(owner, asked, rate_limit_key=address)
+        payer = Payer(owner, address, is_new=True)
+        return chat.service.starter.start(owner, asked, payer=payer)
 
-    first = ask("chat/visitor:1", "address:a")
-    ask("chat/visitor:2", "address:a")
+    first = ask("chat/visitor:1", "192.0.2.1")
+    ask("chat/visitor:2", "192.0.2.1")
     with pytest.raises(TooManyRunning):
-        ask("chat/visitor:3", "address:a")
-    ask("chat/visitor:4", "address:b")
+        ask("chat/visitor:3", "192.0.2.1")
+    ask("chat/visitor:4", "192.0.2.2")
     chat.service.stop(first)
     poll(lambda: not first.running)
-    ask("chat/visitor:5", "address:a")
+    ask("chat/visitor:5", "192.0.2.1")
