@@ -16,11 +16,14 @@ NPM := $(VENV)/npm
 # As tests that need npm: left out where there is none, but not under CI.
 TYPES := $(if $(or $(CI),$(shell command -v npm)),$(NPM)/typescript-$(TYPESCRIPT))
 
+LOCK := deploy/requirements.lock
+IMAGE_EXTRAS := brotli limits postgres redis
+
 # Files in the order of their names: those with slow tests come before those with many.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run test test-unit test-eventlog test-e2e test-security test-browser test-docs
-.PHONY: lint format bench clean
+.PHONY: lint format lock sbom bench clean
 
 run: $(VENV)/run ## Serve the chat at http://127.0.0.1:8000.
 	$(BIN)/gunicorn -k gevent wsgi:app
@@ -59,6 +62,16 @@ lint: $(VENV)/test $(TYPES) ## Check style and types, of Python and of the page'
 format: $(VENV)/test ## Format the code, and mend what can be mended by itself.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+lock: $(VENV)/test ## Pin the image's packages to their newest versions, with hashes.
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' \
+	  $(addprefix --extra=,$(IMAGE_EXTRAS)) --output-file $(LOCK) pyproject.toml
+
+sbom: $(VENV)/test ## Write build/sbom.json: what the image's packages are (CycloneDX).
+	mkdir -p build
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	  --output-file build/sbom.json $(LOCK)
 
 clean: ## Remove what the other targets have made.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis

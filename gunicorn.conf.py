@@ -21,6 +21,8 @@ keepalive = 5  # also bounds the time for a request's head, so never 0
 graceful_timeout = 30  # the orchestrator's kill must come later
 timeout = 60  # of the worker's heartbeat, which stops before `worker_exit` has ended
 control_socket_disable = True
+# Else `/x/metrics` with the header `SCRIPT_NAME: /x` is `/metrics`, behind the proxy's back.
+forwarder_headers = ""
 
 UNACKNOWLEDGED_MS = 60_000
 SEND_BUFFER = 65_536

@@ -85,6 +85,7 @@ class Decoder:
             if chunk.count(b"\n") == 2 * len(lines):
                 # Whole events of one data line each, as most servers send most of the time.
                 self._event = ""
+                self._begun = True
                 return lines
         return [message.data for message in self.feed(chunk)]
 

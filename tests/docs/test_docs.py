@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -17,18 +16,23 @@ from chatapp.answers.outcome import TRANSITIONS
 from chatapp.errors import CODES
 from tests.architecture.test_layout import IMPORTS
 from tests.support.browser import Relay, chromium
-from tests.support.client import Client, joined
+from tests.support.client import Client
 from tests.support.documentation import blocks
 from tests.support.gunicorn import ROOT, Gunicorn
-from tests.support.nginx import nginx
-from tests.support.upstream import Call, FakeUpstream, by_hand, poll
+from tests.support.upstream import Call, FakeUpstream, poll
 
 Serve = Callable[..., Gunicorn]
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "chatapp"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
 READMES = [ROOT / "README.md", ROOT / "README.zh-CN.md"]
-PAGES = [*READMES, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [
+    *READMES,
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted(DOCS.glob("*.md")),
+]
 PAGES += DECISIONS
 PAGES += sorted(ROOT.glob("examples/*/README.md"))
 DELTAS = [f"Piece {number} 第{number}句。 " for number in range(30)]
@@ -284,103 +288,3 @@ def test_the_javascript_client_shows_the_whole_answer_though_its_connection_is_c
     assert len(shown) >= len(DELTAS)
     assert cuts.count == 3
     assert len(upstream.calls) == 1
-
-
-class Proxied(NamedTuple):
-    """A visitor who comes through nginx, and the server behind it."""
-
-    visitor: Client
-    server: Gunicorn
-
-
-@pytest.fixture
-def proxied(serve: Serve, upstream: FakeUpstream, tmp_path: Path) -> Iterator[Proxied]:
-    upstream.script = by_hand
-    server = serve()
-    with nginx(server, tmp_path) as url:
-        visitor = Client(url)
-        assert visitor.get("/api/conversations").status == 200
-        yield Proxied(visitor, server)
-
-
-def test_nginx_hands_every_piece_on_before_the_next_is_written(
-    proxied: Proxied, upstream: FakeUpstream
-) -> None:
-    stream = proxied.visitor.ask_streaming("slowly")
-    events = iter(stream)
-    assert next(events).event == "start"
-    call = upstream.call("slowly")
-    call.head()
-    for text in ("One", " two", " three."):
-        call.text(text)
-        assert next(events).data == {"text": text}
-    call.finish()
-    end = next(events)
-    assert end.event == "done", end
-    stream.close()
-
-
-def test_through_nginx_a_reader_who_goes_away_is_noticed_and_can_resume(
-    proxied: Proxied, upstream: FakeUpstream
-) -> None:
-    visitor, server = proxied
-    stream = visitor.ask_streaming("in two parts")
-    events = iter(stream)
-    answer = next(events).data["answer_id"]
-    call = upstream.call("in two parts")
-    call.head()
-    call.text("First")
-    read = [next(events)]
-    stream.close()
-    poll(lambda: readers(server) == 0)
-    call.text(", second.")
-    call.finish()
-    path = f"/api/answers/{answer}/events"
-    rest = visitor.stream(path, Last_Event_ID=read[-1].id).all()
-    assert joined(rest) == ", second."
-    assert joined(read + rest) == "First, second."
-    assert rest[-1].event == "done", rest
-    assert visitor.get(path, Last_Event_ID=rest[-1].id).status == 204
-    assert len(upstream.calls) == 1
-
-
-def test_nginx_keeps_the_counters_to_the_inside(proxied: Proxied) -> None:
-    assert proxied.visitor.get("/metrics").status == 404
-    assert proxied.visitor.get("/healthz").status == 200
-
-
-def test_a_body_over_the_limit_gets_our_error_through_nginx(proxied: Proxied) -> None:
-    reply = proxied.visitor.call("POST", "/api/chat", {"message": "x" * (4 << 20)})
-    assert reply.status == 413
-    assert reply.error["code"] == "body_too_large"
-
-
-def test_below_a_path_of_nginx_links_and_cookies_begin_with_it(
-    serve: Serve, tmp_path: Path
-) -> None:
-    changes = {
-        "location / {": "location /tea/ {",
-        "proxy_pass http://chat;": "proxy_pass http://chat/;",
-        'X-Forwarded-Prefix "";': "X-Forwarded-Prefix /tea;",
-    }
-    with nginx(serve(CHATAPP_TRUSTED_PROXIES="1"), tmp_path, changes) as url:
-        page = Client(url).get("/tea/")
-        assert b'<chat-box src="/tea/"' in page.body
-        assert "Path=/tea/" in page.headers["Set-Cookie"]
-        assert (
-            Client(url)
-            .call("POST", "/tea/api/chat", {"message": "hi"})
-            .json["events"]
-            .startswith("/tea/api/answers/")
-        )
-
-
-def test_through_nginx_a_visitor_can_not_say_where_the_chat_is(
-    serve: Serve, tmp_path: Path
-) -> None:
-    with nginx(serve(CHATAPP_TRUSTED_PROXIES="1"), tmp_path) as url:
-        headers = {"X_Forwarded_Prefix": "/evil", "X_Forwarded_Host": "evil.example"}
-        page = Client(url).get("/", X_Forwarded_Port="666", **headers)
-        assert page.status == 200
-        assert b"evil" not in page.body + str(page.headers).encode()
-        assert b'<chat-box src="/"' in page.body

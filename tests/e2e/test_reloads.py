@@ -12,7 +12,7 @@ import pytest
 from tests.support.client import Client
 from tests.support.cluster import Cluster
 from tests.support.gunicorn import Gunicorn
-from tests.support.nginx import nginx
+from tests.support.proxies import proxy
 from tests.support.resuming_reader import Resumer
 from tests.support.upstream import Call, FakeUpstream, poll, speak
 from tests.support.visitors import LOOK, Address, Visitors, connect, question, read_reply
@@ -216,7 +216,8 @@ def test_twenty_reloads_leave_nobody_without_a_reply(
         except BaseException as fault:
             faults.append(fault)
 
-    with nginx(server, tmp_path) as url:
+    unlimited = {"rate=20r/s": "rate=10000r/s", "chat_connections 100": "chat_connections 10000"}
+    with proxy("nginx", server, tmp_path, unlimited, is_tls=False) as url:
         threads = [
             threading.Thread(target=read_on, args=(n, (server.url, url)[n % 2]), daemon=True)
             for n in range(READERS)

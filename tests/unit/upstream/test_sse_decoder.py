@@ -1,7 +1,7 @@
 """A foreign event stream is read as the HTML Living Standard says, wherever it is cut."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chatapp.upstream.sse_decoder import Decoder, Message, MessageTooLarge
@@ -101,6 +101,21 @@ def test_garbage_is_read_as_the_standard_reads_it(stream: bytes, cuts: list[int]
     messages = decode(parts_of(stream, cuts))
     mended = [m._replace(data=m.data.decode("utf-8", "replace").encode()) for m in messages]
     assert mended == standard(stream)
+
+
+EVENTS = st.sampled_from(
+    [b"data: a\n\n", b"data: b\n\ndata: c\n\n", b"data: d\ndata: e\n\n", b"\n\n"]
+)
+
+
+@MANY
+@example([b"data: a\n\n", b"\xef\xbb\xbfdata: b\n\n"])
+@given(st.lists(EVENTS | STREAMS | st.binary(max_size=20), max_size=8))
+def test_the_short_way_of_whole_events_is_the_same_as_the_long_one(parts: list[bytes]) -> None:
+    short, long = Decoder(), Decoder()
+    for part in parts:
+        assert short.feed_data(part) == [message.data for message in long.feed(part)]
+    assert short.flush() == long.flush()
 
 
 def test_flush_gives_what_an_end_without_a_blank_line_would_lose() -> None:
