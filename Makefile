@@ -17,7 +17,7 @@ NPM := $(VENV)/npm
 TYPES := $(if $(or $(CI),$(shell command -v npm)),$(NPM)/typescript-$(TYPESCRIPT))
 
 LOCK := deploy/requirements.lock
-IMAGE_EXTRAS := brotli limits postgres redis
+IMAGE_EXTRAS := brotli postgres redis
 
 # Files in the order of their names: those with slow tests come before those with many.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder

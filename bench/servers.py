@@ -51,7 +51,8 @@ class Peer:
             "NODE_ENV": "production",
             "CHATAPP_MODEL": MODEL,
             "CHATAPP_MAX_RUNNING": "20000",
-            "CHATAPP_SECRET": "bench",
+            "CHATAPP_MAX_RUNNING_PER_OWNER": "20000",  # All come from one address.
+            "CHATAPP_SECRET": "a benchmark is no secret",
             # A server that was killed leaves answers, which the next one there would have to end.
             "CHATAPP_INSTANCE": str(place.folder),
         }
