@@ -169,7 +169,7 @@ class PushChannel:
 class PushReader:
     """One page's view of the channel; a `Feed`."""
 
-    over = False
+    over = more = False
 
     def __init__(self, channel: PushChannel, owner: str, cursor: str | None) -> None:
         self._channel = channel
