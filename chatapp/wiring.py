@@ -14,6 +14,7 @@ from . import cli
 from .answers.registry import AnswerRegistry
 from .conversations.ledger import Ledger
 from .conversations.ledger_writer import LedgerWriter
+from .conversations.searches import Searches
 from .conversations.store import Store
 from .database.database import Database
 from .delivery.client_connection import SlowClientGuard
@@ -35,6 +36,7 @@ from .runtime.stall_watch import StallWatch
 from .service.components import Components
 from .service.housekeeping import Housekeeping
 from .service.limits import Limits
+from .service.open_streams import OpenStreams
 from .service.recorder import Recorder
 from .service.repair import Repair
 from .service.service import Service
@@ -63,8 +65,7 @@ def build_components(
     folder = _folder(app, settings)
     database, event_log = _storage(app, folder, settings)
     secret, secret_fault = _secret(app, settings)
-    ledger = Ledger(database, settings.ledger_age, WorkerId())
-    store = Store(database, settings.history_max_messages, settings.conversations_kept, ledger)
+    store = _build_store(database, settings)
     upstream = Upstream(
         settings,
         TRANSPORTS[settings.transport],
@@ -89,6 +90,16 @@ def build_components(
                 (event_log.fault, event_log.last_published),
             ]
         ),
+    )
+
+
+def _build_store(database: Database, settings: Settings) -> Store:
+    return Store(
+        database,
+        settings.history_max_messages,
+        settings.conversations_kept,
+        Ledger(database, settings.ledger_age, WorkerId()),
+        Searches(settings.max_searches, settings.search_timeout),
     )
 
 
@@ -212,6 +223,7 @@ def _build_service(core: _Core, chat: str) -> Service:
         retry_queue=core.retry_queue,
         ledger_writer=core.ledger_writer,
         housekeeping=housekeeping,
+        streams=OpenStreams(core.settings),
     )
 
 

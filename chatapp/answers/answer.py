@@ -87,6 +87,7 @@ class Answer:
         "decided_end",
         "ended_at",
         "epoch",
+        "history_bytes",
         "id",
         "key",
         "log",
@@ -113,6 +114,8 @@ class Answer:
         self.created_at = datetime.now(UTC)
         self.request: bytes | None = None
         """What another worker needs to continue; None if none would."""
+        self.history_bytes = 0
+        """Bytes of a history that a client has sent, held until the end."""
         self.epoch = 1
         """Incremented by each takeover."""
         self.provisional = False

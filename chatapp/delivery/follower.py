@@ -55,7 +55,9 @@ class Follower:
     :param draining: whether the worker is shutting down.
     """
 
-    __slots__ = ("_answer", "_cursor", "_draining", "_granularity", "_joiner", "_lost", "more")
+    __slots__ = (
+        "_answer", "_cursor", "_draining", "_granularity", "_joiner", "_lost", "more", "revoked",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class Follower:
         self._joiner: Joiner | None = None
         self._cursor = 0 if cursor is None else cursor
         self._lost = cursor is None
-        self.more = False
+        self.more = self.revoked = False
         if granularity is Granularity.SENTENCE:
             self._search_ahead()
 
@@ -145,6 +147,8 @@ class Feed(Protocol):
 
     more: bool
     """Whether `read` has left something that the next call returns."""
+    revoked: bool
+    """Whether the client must show again who it is before it gets more."""
 
     @property
     def over(self) -> bool:
@@ -180,6 +184,9 @@ def follow(
     try:
         data = sse.RETRY
         while True:
+            if feed.revoked:
+                yield from out.write(sse.COME_BACK)
+                return
             # Checked before reading, so that what arrives in between sets the waker.
             over = feed.over
             data += feed.read()

@@ -27,6 +27,11 @@ def visitor(chat: str, visitor_id: str) -> str:
     return f"{chat}/{VISITOR}{visitor_id}"
 
 
+def is_user(owner: str) -> bool:
+    """Whether an internal name is that of a user who has signed in to the application."""
+    return owner.partition("/")[2].startswith(USER)
+
+
 def outside(owner: str) -> str:
     """The external name of an owner: the user's id, or `visitor:…`."""
     return owner.partition("/")[2].removeprefix(USER)

@@ -1,5 +1,6 @@
 """Who is asking, and from where."""
 
+import ipaddress
 import logging
 import sys
 from collections.abc import Callable
@@ -47,6 +48,7 @@ def register(blueprint: Blueprint, identity: Identity) -> None:
         g.chatapp_identity = identity
         # A request that the application makes inside another one has its own owner.
         g.pop("chatapp_owner", None)
+        g.pop("chatapp_ticket", None)
         if request.method == "OPTIONS":
             return Response(status=204)
         if request.method not in SAFE_METHODS:
@@ -97,7 +99,32 @@ def reader_of(answer_id: str) -> str:
     """The owner who may read an answer's events: by a valid ticket, or as `current_owner`."""
     identity: Identity = g.chatapp_identity
     given = request.args.get("ticket")
-    return (given and identity.tickets().read(given, answer_id)) or current_owner()
+    if owner := given and identity.tickets().read(given, answer_id):
+        g.chatapp_ticket = True
+        return owner
+    return current_owner()
+
+
+def has_ticket() -> bool:
+    """Whether `reader_of` has found one."""
+    return "chatapp_ticket" in g
+
+
+def visitor_address(owner: str) -> str | None:
+    """What a visitor's streams are counted by beside the owner; None: nothing.
+
+    New cookies are free, so an address stands for its visitors; with IPv6 a /64, which is the least
+    that one site gets. An address of a private network may be a proxy's, and so everybody's.
+    """
+    if owners.is_user(owner):
+        return None
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return None
+    if not address.is_global:
+        return None
+    return str(ipaddress.ip_network((address, 64), False) if address.version == 6 else address)
 
 
 def cookie_name(chat: str) -> str:

@@ -350,7 +350,7 @@ def test_nginx_keeps_the_counters_to_the_inside(proxied: Proxied) -> None:
 
 
 def test_a_body_over_the_limit_gets_our_error_through_nginx(proxied: Proxied) -> None:
-    reply = proxied.visitor.call("POST", "/api/chat", {"message": "x" * (4 << 20)})
+    reply = proxied.visitor.call("POST", "/api/chat", {"message": "x" * (2 << 20)})
     assert reply.status == 413
     assert reply.error["code"] == "body_too_large"
 
