@@ -153,13 +153,26 @@ class ChatApp:
         components.service.pubsub.publish(event, data, addressee)
 
     def forget(self, owner: str) -> None:
-        """Delete all conversations of an owner, e.g. along with an account. Needs an app context.
+        """Delete all that an owner has, e.g. along with an account. Needs an app context.
+
+        Their open streams end, as with `disconnect`. What stays are the ledger's entries, under a
+        pseudonym.
 
         :param owner: as for `publish`.
         :raises StorageUnavailable:
         """
         components: Components = current_app.extensions[extension_key(self.name)]
-        components.service.forget(components.store.delete_all(owners.inside(self.name, owner)))
+        components.service.forget_owner(owners.inside(self.name, owner))
+
+    def disconnect(self, owner: str) -> None:
+        """End an owner's event streams in all workers, e.g. at log-out. Needs an app context.
+
+        The clients reconnect within a second, and are then who their new request says.
+
+        :param owner: as for `publish`.
+        """
+        components: Components = current_app.extensions[extension_key(self.name)]
+        components.service.disconnect(owners.inside(self.name, owner))
 
     def _hooks_and_tools(
         self, app: Flask, settings: Settings, watch: StallWatch

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
+from .settings_costs import CostSettings
 from .settings_fields import (
     check_azure,
     check_certificates,
@@ -22,8 +23,8 @@ from .settings_fields import (
 from .settings_upstream import UpstreamSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(UpstreamSettings):
+@dataclass(frozen=True, kw_only=True)
+class Settings(CostSettings, UpstreamSettings):
     """The options of one chat. Frozen: they don't change while the server runs.
 
     :raises ConfigError: from `load`, for a value of the wrong kind or an unknown name.
@@ -197,9 +198,6 @@ class Settings(UpstreamSettings):
 
     max_running: int = option(
         2000, "Concurrent answers in one worker; more are `too_many_answers`.", minimum=1
-    )
-    body_max_bytes: int = option(
-        4 << 20, "Maximum bytes of a request's body; more is `body_too_large`.", minimum=1024
     )
     message_max_chars: int = option(
         200_000, "Maximum characters of a message; more is `invalid_request`.", minimum=1

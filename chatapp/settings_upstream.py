@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from .settings_fields import is_this_machine, option
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class UpstreamSettings:
     """The part of `Settings` about the upstream."""
 

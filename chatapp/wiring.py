@@ -14,6 +14,7 @@ from . import cli
 from .answers.registry import AnswerRegistry
 from .conversations.ledger import Ledger
 from .conversations.ledger_writer import LedgerWriter
+from .conversations.searches import Searches
 from .conversations.store import Store
 from .database.database import Database
 from .delivery.client_connection import SlowClientGuard
@@ -37,6 +38,7 @@ from .service.components import Components
 from .service.expiry import Expiry
 from .service.housekeeping import Housekeeping
 from .service.limits import Limits
+from .service.open_streams import OpenStreams
 from .service.recorder import Recorder
 from .service.repair import Repair
 from .service.service import Service
@@ -65,7 +67,7 @@ def build_components(
     folder = _folder(app, settings)
     database, event_log = _storage(app, folder, settings)
     secret, secret_fault = _secret(app, settings)
-    store = _store(database, settings)
+    store = _build_store(database, settings)
     upstream = Upstream(
         settings,
         TRANSPORTS[settings.transport],
@@ -94,7 +96,7 @@ def build_components(
     )
 
 
-def _store(database: Database, settings: Settings) -> Store:
+def _build_store(database: Database, settings: Settings) -> Store:
     return Store(
         database,
         settings.history_max_messages,
@@ -102,6 +104,7 @@ def _store(database: Database, settings: Settings) -> Store:
         Ledger(database, settings.ledger_age, WorkerId()),
         max_owned_messages=settings.messages_kept,
         max_bytes=settings.storage_max_bytes,
+        searches=Searches(settings.max_searches, settings.search_timeout),
     )
 
 
@@ -226,6 +229,7 @@ def _build_service(core: _Core, chat: str, expiry: Expiry) -> Service:
         ledger_writer=core.ledger_writer,
         housekeeping=housekeeping,
         expiry=expiry,
+        streams=OpenStreams(core.settings),
     )
 
 

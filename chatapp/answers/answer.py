@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 
 from ..errors import ChatAppError, InternalError
 from ..runtime.wakers import Wakeable
+from .checkpoints import SPACING
 from .events import DELTAS, Event, EventType, event_data, start_event
 from .live_log import LiveLog
 from .outcome import ID_LENGTH, TRANSITIONS, Outcome, Status, Transcript
@@ -74,6 +75,7 @@ class Answer:
     __slots__ = (
         "__weakref__",
         "_chars",
+        "_checkpoint_at",
         "_lock",
         "_max_chars",
         "_splitters",
@@ -85,6 +87,7 @@ class Answer:
         "decided_end",
         "ended_at",
         "epoch",
+        "history_bytes",
         "id",
         "key",
         "log",
@@ -111,6 +114,8 @@ class Answer:
         self.created_at = datetime.now(UTC)
         self.request: bytes | None = None
         """What another worker needs to continue; None if none would."""
+        self.history_bytes = 0
+        """Bytes of a history that a client has sent, held until the end."""
         self.epoch = 1
         """Incremented by each takeover."""
         self.provisional = False
@@ -132,6 +137,7 @@ class Answer:
         self.unread_since = time.monotonic()
         self._max_chars = max_chars
         self._chars = 0
+        self._checkpoint_at = SPACING
         self._splitters: dict[EventType, Splitter] = {}
         self._lock = threading.Lock()
         self.cancellation: Cancellable | None = None
@@ -177,17 +183,25 @@ class Answer:
             if chars >= most:
                 break
         self._chars = chars
+        if chars >= self._checkpoint_at:
+            self._add_checkpoint()
         for reader in tuple(self.readers):
             reader.notify_data()
         return chars < most
 
-    def resume(self) -> None:
-        """Prepare to continue where another worker stopped."""
+    def _add_checkpoint(self) -> None:
         for kind in DELTAS:
-            if text := self.log.text(kind):
-                splitter = self._splitters[kind] = Splitter()
-                splitter.split(text)
-                self._chars += len(text)
+            self._splitters.setdefault(kind, Splitter())
+        self.log.add_checkpoint({kind: each.cutter for kind, each in self._splitters.items()})
+        self._checkpoint_at = self._chars + SPACING
+
+    def resume(self) -> None:
+        """Prepare to continue where another worker stopped; others run meanwhile."""
+        cutters = self.log.cutters_at(self.log.last, lambda: time.sleep(0))
+        for kind, cutter in cutters.items():
+            self._splitters[kind] = Splitter(cutter)
+            self._chars += len(self.log.text(kind))
+        self._checkpoint_at = self._chars + SPACING
         self.status = Status.PENDING
 
     def tell_reasoning_apart(self) -> None:

@@ -6,9 +6,11 @@ what a reader lacks is one slice. One thread appends; any number of threads read
 
 import time
 from array import array
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from .events import TERMINAL, Event, EventType, encode_json, one_line
+from .checkpoints import SPACING, Checkpoint, Checkpoints, Cutters
+from .events import DELTAS, TERMINAL, Event, EventType, encode_json, one_line
 from .outcome import Transcript
 from .sse import DELTA_FORMATS, decode_frame, encode
 
@@ -31,7 +33,9 @@ class LiveLog:
     :param max_bytes: beyond this, the older half of the events is dropped; the text stays.
     """
 
-    __slots__ = ("_complete", "_kept", "_max_bytes", "_newest", "_reasoning", "_text")
+    __slots__ = (
+        "_checkpoints", "_complete", "_kept", "_max_bytes", "_newest", "_reasoning", "_text",
+    )  # fmt: skip
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -40,6 +44,7 @@ class LiveLog:
         self._kept = _Kept(1, bytearray(), array("Q"))
         self._text = bytearray()
         self._reasoning = bytearray()
+        self._checkpoints = Checkpoints()
         self._newest = (0, b"")
         """The number and the wire bytes of the latest piece: all that most readers lack."""
 
@@ -98,6 +103,7 @@ class LiveLog:
         self._text = bytearray(transcript.text, "utf-8")
         self._reasoning = bytearray(transcript.reasoning, "utf-8")
         self._kept = _Kept(number + 1, bytearray(), array("Q"))
+        self._checkpoints = Checkpoints()
         self._newest = (0, b"")
         self._complete = number
 
@@ -157,6 +163,53 @@ class LiveLog:
             start = ends[i]
         return events
 
+    def add_checkpoint(self, cutters: Cutters) -> None:
+        """Keep the state of the writer's cutters, which have had all text so far."""
+        sizes = {EventType.TEXT: len(self._text), EventType.REASONING: len(self._reasoning)}
+        self._checkpoints.add(Checkpoint(self._complete, sizes, cutters).copied())
+
+    def cutters_at(self, cursor: int, pause: Callable[[], None] = lambda: None) -> Cutters:
+        """Cutters that have had all text up to event `cursor`.
+
+        :param pause: called after every few KB that had to be searched.
+        :raises LookupError: as `read`.
+        """
+        cursor, kept = min(cursor, self.last), self._checkpoints
+        point, searched, number = kept.before(cursor), 0, None
+        for number, kind, text in self._between(point, cursor):
+            point.cutters[kind].feed(text)
+            point.sizes[kind] += len(text.encode())
+            searched += len(text)
+            if searched >= SPACING:
+                searched = 0
+                if number is not None:
+                    kept.add(point._replace(number=number).copied())
+                pause()
+        # Pieces that are gone have no numbers, but their text ends where this event begins.
+        if number is None and point.number < cursor:
+            kept.add(point._replace(number=cursor).copied())
+        return point.cutters
+
+    def _between(
+        self, point: Checkpoint, cursor: int
+    ) -> Iterator[tuple[int | None, EventType, str]]:
+        """The text after a checkpoint up to `cursor`, in order, with the numbers of its events."""
+        at = point.number
+        if self.reaches(at):
+            while at < cursor and (events := self.events(at, min(at + SPACING, cursor))):
+                for number, kind, text in ((e.number, e.type, e.text) for e in _deltas(events)):
+                    yield number, kind, text
+                at = events[-1].number
+            return
+        transcript = self.transcript()
+        later = list(_deltas(self.events(cursor, transcript.number)))
+        for kind, begin in point.sizes.copy().items():
+            encoded = transcript.of(kind).encode()
+            end = len(encoded) - sum(len(e.text.encode()) for e in later if e.type is kind)
+            text = encoded[begin:end].decode()
+            for at in range(0, len(text), SPACING):
+                yield None, kind, text[at : at + SPACING]
+
     def _trim(self) -> None:
         first, wire, ends = self._kept
         # At least one event stays, however large it is: the newest may be the end of the answer.
@@ -165,3 +218,7 @@ class LiveLog:
             cut = ends[drop - 1]
             kept = array("Q", (end - cut for end in ends[drop:]))
             self._kept = _Kept(first + drop, wire[cut:], kept)
+
+
+def _deltas(events: list[Event]) -> Iterator[Event]:
+    return (event for event in events if event.type in DELTAS)

@@ -55,19 +55,23 @@ class AnswerRegistry:
         self._keeper: threading.Thread | None = None
         self._draining = False
 
-    def create(self, owner: str) -> Answer:
+    def create(self, owner: str, history_bytes: int = 0) -> Answer:
         """A new pending answer.
 
-        :raises TooManyAnswers: `max_running` answers are running.
+        :param history_bytes: of a history that is held as long as the answer runs.
+        :raises TooManyAnswers: `max_running` answers are running, or their histories are too large.
         """
         with self._lock:
-            if len(self._running) >= self._settings.max_running:
+            held = history_bytes and sum(each.history_bytes for each in self._running.values())
+            too_large = held + history_bytes > self._settings.histories_max_bytes
+            if too_large or len(self._running) >= self._settings.max_running:
                 raise TooManyAnswers(
                     "This server is writing as many answers as it can. Try again in 5 s.",
                     retry_after=5,
                 )
             log = LiveLog(self._settings.log_max_bytes)
             answer = Answer(owner, log, self._settings.answer_max_chars)
+            answer.history_bytes = history_bytes
             self._running[answer.id] = answer
             self._nobody_runs.clear()
         return answer
@@ -156,6 +160,12 @@ class AnswerRegistry:
         """An answer by id, whoever owns it."""
         with self._lock:  # While it moves from one to the other, it is in neither.
             return self._running.get(answer_id) or self._ended.get(answer_id)
+
+    @property
+    def kept(self) -> tuple[Answer, ...]:
+        """The answers whose logs are kept here, running ones included."""
+        with self._lock:
+            return (*self._running.values(), *self._ended.values())
 
     def stop(self, answer: Answer) -> None:
         """End an answer in any phase. No effect if it has ended."""

@@ -3,6 +3,7 @@
 Entries outlive their conversations.
 """
 
+import hashlib
 import itertools
 import secrets
 import time
@@ -37,6 +38,11 @@ _PROMPT: Final = sa.select(calls.c.prompt_tokens).where(
     calls.c.answer_id == sa.bindparam("of_answer"), _IS_OPEN
 )
 _PRUNE: Final = sa.delete(calls).where(calls.c.started_at < sa.bindparam("before"))
+_RENAME: Final = (
+    sa.update(calls)
+    .where(calls.c.owner == sa.bindparam("the_owner"))
+    .values(owner=sa.bindparam("pseudonym"))
+)
 _SUM: Final = sa.select(sa.func.coalesce(sa.func.sum(calls.c.total_tokens), 0)).where(
     calls.c.owner == sa.bindparam("owner"), calls.c.started_at >= sa.bindparam("since")
 )
@@ -195,6 +201,20 @@ class Ledger:
     def open_call(self, connection: sa.Connection, call: Opened) -> None:
         """Record the beginning of a call, inside a transaction."""
         connection.execute(_OPEN[connection.dialect.name], self._entry(call))
+
+    def forget(self, owner: str) -> None:
+        """Have an owner's entries stand under a pseudonym.
+
+        :raises StorageUnavailable:
+        """
+        chat = owner.partition("/")[0]
+        pseudonym = hashlib.sha256(owner.encode("utf-8", "replace")).hexdigest()[:32]
+        given = {"the_owner": owner, "pseudonym": f"{chat}/forgotten:{pseudonym}"}
+
+        def work(connection: sa.Connection) -> None:
+            connection.execute(_RENAME, given)
+
+        self._database.run(work)
 
     def close_call(self, connection: sa.Connection, closed: Closed) -> None:
         """Record the end of an answer's open call, inside a transaction."""

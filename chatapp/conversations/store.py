@@ -3,6 +3,7 @@
 Each method is one unit of work: it returns plain data, and holds no connection afterwards.
 """
 
+import contextlib
 import re
 import secrets
 from datetime import datetime
@@ -13,11 +14,13 @@ import sqlalchemy as sa
 from ..answers.slot import Slot
 from ..database.database import Database
 from ..database.schema import micros
+from ..database.time_limit import TookTooLong, time_limit
 from ..errors import InvalidRequest, NotFound
 from . import queries, transactions
 from .ledger import Closed, Ledger
 from .model import ID, Content, Conversation, Message
 from .room import Room
+from .searches import Searches, busy
 from .titles import MAX_TITLE_CHARS
 
 __all__ = ["ID", "MAX_TITLE_CHARS", "Content", "Conversation", "Message", "Store"]
@@ -35,6 +38,7 @@ class Store:
     :param ledger: records the answers' calls.
     :param max_owned_messages: per owner, in all conversations.
     :param max_bytes: of the database; 0: any number.
+    :param searches: gives each search its turn.
     """
 
     def __init__(
@@ -46,11 +50,13 @@ class Store:
         *,
         max_owned_messages: int = 20_000,
         max_bytes: int = 0,
+        searches: Searches | None = None,
     ) -> None:
         self._database = database
         self._max_messages = max_messages
         self.room = Room(database, max_conversations, max_owned_messages, max_bytes)
         self.ledger = ledger
+        self._searches = searches or Searches(1, 5.0)
 
     def create(
         self, owner: str, title: str | None = None, settings: dict[str, Any] | None = None
@@ -103,6 +109,7 @@ class Store:
         :param query: only those with this text in the title or a message, ignoring case.
         :returns: at most `limit`, and the cursor of the next page if there is one.
         :raises InvalidRequest: the cursor is invalid.
+        :raises SearchBusy: this search takes too long, or others do.
         """
         before = None
         if cursor is not None:
@@ -110,9 +117,18 @@ class Store:
             if given is None:
                 raise InvalidRequest("Invalid cursor.", param="cursor")
             before = int(given[1]), given[2]
-        found = self._database.run(
-            lambda c: queries.page_of(c, owner, before, limit + 1, query), read_only=True
-        )
+
+        def work(connection: sa.Connection) -> list[Conversation]:
+            if query is None:
+                return queries.page_of(connection, owner, before, limit + 1, query)
+            with time_limit(connection, self._searches.timeout):
+                return queries.page_of(connection, owner, before, limit + 1, query)
+
+        with self._searches.turn(owner) if query is not None else contextlib.nullcontext():
+            try:
+                found = self._database.run(work, read_only=True)
+            except TookTooLong:
+                raise busy("This search takes too long. Search for something longer.") from None
         page = found[:limit]
         last = page[-1] if len(found) > limit else None
         return page, f"{micros(last.updated_at)}.{last.id}" if last else None

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from ..answers import sse
 from ..answers.answer import Answer
@@ -11,6 +11,9 @@ from ..answers.events import DELTAS, Event, EventType, event_data
 from ..answers.text.granularity import Granularity, Joiner
 from ..runtime.wakers import Wakeable, Waker
 from .client_connection import MAX_WRITE_BYTES
+
+MAX_JOINED: Final = 256
+"""Maximum events that one `read` joins; that takes a few milliseconds."""
 
 
 class Presence(Protocol):
@@ -52,7 +55,9 @@ class Follower:
     :param draining: whether the worker is shutting down.
     """
 
-    __slots__ = ("_answer", "_cursor", "_draining", "_granularity", "_joiner", "_lost")
+    __slots__ = (
+        "_answer", "_cursor", "_draining", "_granularity", "_joiner", "_lost", "more", "revoked",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -67,9 +72,9 @@ class Follower:
         self._joiner: Joiner | None = None
         self._cursor = 0 if cursor is None else cursor
         self._lost = cursor is None
-        if not self._lost and granularity is not Granularity.TOKEN and self._reachable:
-            with contextlib.suppress(LookupError):  # Trimmed in between: `read` returns a snapshot.
-                self._joiner = Joiner(granularity, self._text_before())
+        self.more = self.revoked = False
+        if granularity is Granularity.SENTENCE:
+            self._search_ahead()
 
     @property
     def over(self) -> bool:
@@ -91,23 +96,36 @@ class Follower:
         if self._lost:
             return self._snapshot()
         try:
-            if self._joiner is None:
+            if self._granularity is Granularity.TOKEN:
                 data, self._cursor = self._answer.log.read(self._cursor)
                 return data
-            return self._read_joined(self._joiner)
+            return self._read_joined()
         except LookupError:  # The log no longer goes back to the cursor.
+            self.more = False
             return self._snapshot()
 
-    def _read_joined(self, joiner: Joiner) -> bytes:
-        events = self._answer.log.events(self._cursor)
+    def _read_joined(self) -> bytes:
+        log = self._answer.log
+        events = log.events(self._cursor, self._cursor + MAX_JOINED)
+        self.more = len(events) == MAX_JOINED
         if not events:
             return b""
+        if self._joiner is None and any(event.type in DELTAS for event in events):
+            by_sentences = self._granularity is Granularity.SENTENCE
+            cutters = log.cutters_at(self._cursor) if by_sentences else None
+            self._joiner = Joiner(self._granularity, cutters)
         self._cursor = events[-1].number
-        return b"".join(sse.encode(event) for event in joiner.join(events))
+        joined = self._joiner.join(events) if self._joiner else events
+        return b"".join(sse.encode(event) for event in joined)
 
-    @property
-    def _reachable(self) -> bool:
-        return self._answer.log.reaches(self._cursor)
+    def _search_ahead(self) -> None:
+        """Search the text before the cursor for sentences while others run: `read` can't wait."""
+        log = self._answer.log
+        here = not self._lost and log.reaches(self._cursor)
+        # Trimmed in between: `read` returns a snapshot.
+        with contextlib.suppress(LookupError):
+            cutters = log.cutters_at(self._cursor if here else log.last, lambda: time.sleep(0))
+            self._joiner = Joiner(self._granularity, cutters) if here else None
 
     def _snapshot(self) -> bytes:
         """All text so far: the client learns that it lost events."""
@@ -118,30 +136,19 @@ class Follower:
             # The last event is not text. It follows with its own number, so that the client sees
             # an end, and a cursor at the snapshot has something to wait for.
             number -= 1
-        self._lost, self._cursor = False, number
-        if self._granularity is not Granularity.TOKEN:
-            before = {kind: transcript.of(kind) for kind in DELTAS}
-            self._joiner = Joiner(self._granularity, before)
+        self._lost, self._cursor, self._joiner = False, number, None
         fields = self._answer.snapshot_fields(transcript)
         snapshot = sse.encode(Event(number, EventType.SNAPSHOT, event_data(fields)))
         return sse.encode(self._answer.start_event()) + snapshot if from_the_start else snapshot
 
-    def _text_before(self) -> dict[EventType, str]:
-        """The text and the reasoning up to the cursor."""
-        if not self._cursor:
-            return {}
-        log = self._answer.log
-        transcript = log.transcript()
-        before = {kind: transcript.of(kind) for kind in DELTAS}
-        later = log.events(self._cursor, transcript.number)
-        for kind in DELTAS:
-            size = sum(len(event.text) for event in later if event.type is kind)
-            before[kind] = before[kind][: len(before[kind]) - size]
-        return before
-
 
 class Feed(Protocol):
     """A log as seen from one reader's cursor."""
+
+    more: bool
+    """Whether `read` has left something that the next call returns."""
+    revoked: bool
+    """Whether the client must show again who it is before it gets more."""
 
     @property
     def over(self) -> bool:
@@ -177,17 +184,22 @@ def follow(
     try:
         data = sse.RETRY
         while True:
+            if feed.revoked:
+                yield from out.write(sse.COME_BACK)
+                return
             # Checked before reading, so that what arrives in between sets the waker.
             over = feed.over
             data += feed.read()
             yield from out.write(data)
-            if not data and (over or presence.gone):
+            if not data and (presence.gone or (over and not feed.more)):
                 return
             if not over and feed.draining():
                 yield from out.write(sse.COME_BACK)
                 return
             data = b""
-            if not over and (not out.sleep(waker, heartbeat) or presence.maybe_gone):
+            if feed.more:
+                time.sleep(0)  # Between the parts of a long text, others have their turn.
+            elif not over and (not out.sleep(waker, heartbeat) or presence.maybe_gone):
                 presence.maybe_gone = False
                 data = sse.KEEP_ALIVE
             presence.flush()
@@ -220,9 +232,9 @@ class _Output:
         """Write new data while the generator sleeps. Returns whether it can sleep on."""
         data = self._feed.read()
         if not data:
-            return True
+            return not self._feed.more
         self._silent_from = time.monotonic()
-        return self._presence.try_send(data)
+        return self._presence.try_send(data) and not self._feed.more
 
     def sleep(self, waker: Waker, heartbeat: float) -> bool:
         """Wait until woken; False: the client has had nothing for too long."""

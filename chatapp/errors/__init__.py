@@ -11,6 +11,8 @@ from .base import SEEN_CHARS as SEEN_CHARS
 from .base import ChatAppError as ChatAppError
 from .base import ConfigError as ConfigError
 from .base import InternalError as InternalError
+from .busy import SearchBusy as SearchBusy
+from .busy import TooManyStreams as TooManyStreams
 
 # What the client did wrong.
 

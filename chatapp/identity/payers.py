@@ -56,6 +56,11 @@ def network_of(address: str | None) -> str:
     return str(ipaddress.IPv6Network((number >> 64 << 64, 64)))
 
 
+def is_public(network: str) -> bool:
+    """Whether this network, from `network_of`, is none that only one place knows, as 10.0.0.1."""
+    return network != UNKNOWN and ipaddress.ip_network(network).is_global
+
+
 def _without_port(address: str) -> str:
     if address.startswith("["):
         return address[1:].partition("]")[0]

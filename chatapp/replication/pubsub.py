@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from ..answers import sse
 from ..answers.events import encode_json, one_line
 from ..errors import InvalidRequest, StorageUnavailable
-from ..eventlog import EventLog, PendingMessage
+from ..eventlog import EventLog, PendingMessage, PublishedMessage
 from ..identity.owners import everyone
 from ..runtime.background import BackgroundTask
 from ..runtime.wakers import Wakeable
@@ -26,6 +26,12 @@ logger = logging.getLogger(__name__)
 EVENT_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}", re.ASCII)
 RESERVED: Final = frozenset({"error", "open", "message"})
 """`EventSource` fires these itself."""
+DISCONNECT: Final = "disconnect!"
+"""Tells all workers to end the streams of an owner; no publication has such a name."""
+FORGET: Final = "forget!"
+"""The same, and to keep nothing of the owner's."""
+SLOW_POLL: Final = 1.0
+"""Seconds between reads for a worker without pages, whose other streams may have to end."""
 MAX_READ_MESSAGES: Final = 1000
 """Maximum publications per read."""
 
@@ -66,6 +72,12 @@ class PushChannel:
         self._background = BackgroundTask("push channel", self._poll)
         self.readers: set[Wakeable] = set()
         self.draining = False
+        self._reads = False
+        """Whether a next read is planned."""
+        self.has_streams: Callable[[], bool] = lambda: False
+        """Whether streams of any kind are open here."""
+        self.told: Callable[[str, str, float], None] = lambda *_: None
+        """Gets `DISCONNECT` or `FORGET`, an owner and when that was published."""
 
     def publish(self, event: str, data: Any, to: str | None = None) -> None:
         """Send an event to the open pages of one owner, or of everyone.
@@ -92,6 +104,18 @@ class PushChannel:
                 f"The data has {len(encoded)} bytes; {most} are allowed.", param="data"
             )
         self._post(PendingMessage(to or self.everyone, event, encoded))
+
+    def tell_workers(self, order: str, owner: str) -> None:
+        """Publish `DISCONNECT` or `FORGET` for all workers."""
+        if order == FORGET:
+            with self._lock:
+                self._drop(owner)
+        self._post(PendingMessage(owner, order, b"{}"))
+
+    def watch(self) -> None:
+        """A stream was opened; from now on, orders for this worker are read."""
+        if not self._reads:
+            self._background.wake()
 
     def drain(self) -> None:
         """Tell all pages to reconnect elsewhere."""
@@ -141,25 +165,49 @@ class PushChannel:
     def _poll(self) -> float | None:
         while self._read():
             pass
-        return self._settings.poll_interval if self.readers else None
+        # In this order: a stream that opens in between either is seen or wakes this.
+        self._reads = False
+        if self.readers:
+            self._reads = True
+            return self._settings.poll_interval
+        self._reads = self.has_streams()
+        return SLOW_POLL if self._reads else None
 
     def _read(self) -> bool:
         """Read what is new. Returns whether there may be more."""
         if self._last is None:
             self._last = max(self._log.last_published() - self._settings.push_kept, 0)
         new = self._log.published(self._last, MAX_READ_MESSAGES)
+        orders: list[PublishedMessage] = []
         with self._lock:
             for each in new:
                 if each.number <= self._last:
                     continue  # A concurrent call has read it.
                 if each.number != self._last + 1:
                     self._kept.clear()
-                frame = sse.encode_named(each.event, each.data, str(each.number))
+                frame = b""
+                if each.event in (DISCONNECT, FORGET):
+                    self._obey(each)
+                    orders.append(each)
+                else:
+                    frame = sse.encode_named(each.event, each.data, str(each.number))
                 self._kept.append(Kept(each.number, each.recipient, each.published_at, frame))
                 self._last = each.number
+        for each in orders:
+            self.told(each.event, each.recipient or "", each.published_at)
         if new:
             self._ring()
         return len(new) == MAX_READ_MESSAGES
+
+    def _obey(self, order: PublishedMessage) -> None:
+        """Keep no publication for an owner that is forgotten; the numbers stay without gaps."""
+        if order.event == FORGET and order.recipient:
+            self._drop(order.recipient)
+
+    def _drop(self, owner: str) -> None:
+        for index, each in enumerate(self._kept):
+            if each.to == owner:
+                self._kept[index] = each._replace(frame=b"")
 
     def _ring(self) -> None:
         for reader in tuple(self.readers):
@@ -169,7 +217,7 @@ class PushChannel:
 class PushReader:
     """One page's view of the channel; a `Feed`."""
 
-    over = False
+    over = more = revoked = False
 
     def __init__(self, channel: PushChannel, owner: str, cursor: str | None) -> None:
         self._channel = channel

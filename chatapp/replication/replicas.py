@@ -144,6 +144,7 @@ class Replicas:
 def absorb(answer: Answer, segments: list[Segment]) -> None:
     """Append what another worker has written."""
     for segment in segments:
+        time.sleep(0)  # A long answer has many; others have their turn.
         for event in decode_frames(segment.wire, segment.first):
             # A snapshot is alone in its segment, and replaces all events of it.
             reaches = segment.last if event.type is EventType.SNAPSHOT else event.number

@@ -19,7 +19,7 @@ from ..errors import NotFound, StorageUnavailable
 from ..eventlog import EventLog
 from ..identity.payers import Payer
 from ..replication.leases import Leases
-from ..replication.pubsub import PushChannel
+from ..replication.pubsub import DISCONNECT, FORGET, PushChannel
 from ..replication.replicas import Replicas
 from ..replication.replicator import MAX_PAUSE_SECONDS, Replicator
 from ..runtime.retry_queue import RetryQueue
@@ -27,6 +27,7 @@ from ..settings import Settings
 from .expiry import Expiry
 from .housekeeping import Housekeeping
 from .limits import Limits
+from .open_streams import OpenStreams
 from .starter import ChatRequest, Starter
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,11 @@ class Service:
     ledger_writer: LedgerWriter
     housekeeping: Housekeeping
     expiry: Expiry
+    streams: OpenStreams
+
+    def __post_init__(self) -> None:
+        self.pubsub.has_streams = lambda: bool(self.streams or self.answers.kept)
+        self.pubsub.told = self.obey
 
     def begin(self) -> None:
         """Join the workers. Does nothing if this one has joined."""
@@ -113,6 +119,48 @@ class Service:
         elif answer.running:
             self.event_log.request_stop(answer.id)
 
+    def disconnect(self, owner: str) -> None:
+        """End all streams of an owner, in all workers."""
+        self._tell_workers(DISCONNECT, owner)
+        self.streams.disconnect(owner)
+
+    def forget_owner(self, owner: str) -> None:
+        """Delete all that an owner has, end their streams in all workers and keep no events.
+
+        :raises StorageUnavailable:
+        """
+        self.forget(self.store.delete_all(owner))
+        self._forget_here(owner, time.time())
+        self._tell_workers(FORGET, owner)
+        self.streams.disconnect(owner)
+
+    def _tell_workers(self, order: str, owner: str) -> None:
+        """Publish an order now: clients come back at once, perhaps to another worker."""
+        self.pubsub.tell_workers(order, owner)
+        with contextlib.suppress(StorageUnavailable):  # It is published when that is back.
+            self.replicator.flush()
+
+    def obey(self, order: str, owner: str, published_at: float) -> None:
+        """Do here what another worker was told to."""
+        self.streams.disconnect(owner, before=published_at)
+        if order == FORGET:
+            self._forget_here(owner, published_at)
+
+    def _forget_here(self, owner: str, before: float) -> None:
+        """End and drop the answers that this worker has, and their owner's name in the ledger.
+
+        :param before: Unix seconds; what is newer is a new owner's.
+        """
+        gone = [
+            answer.id
+            for answer in self.answers.kept
+            if answer.owner == owner and answer.created_at.timestamp() < before
+        ]
+        self.forget(gone)
+        for answer_id in gone:
+            self.ledger_writer.settle(answer_id)
+        self.retry_queue.do(lambda: self.store.ledger.forget(owner))
+
     def forget(self, answer_ids: Iterable[str]) -> None:
         """End these answers, and let nobody read them any more."""
         gone = list(answer_ids)
@@ -137,6 +185,7 @@ class Service:
     ) -> Answer:
         """As `Starter.start`."""
         self.begin()
+        self.pubsub.watch()
         return self.starter.start(
             owner, asked, key, visible_everywhere=visible_everywhere, payer=payer
         )

@@ -50,6 +50,8 @@ class ChatRequest:
 
     message: Content | None = None
     messages: list[dict[str, Any]] | None = None
+    size: int = 0
+    """Bytes of `messages`, which are held as long as the answer runs."""
     conversation_id: str | None = None
     regenerate: str | None = None
     edit: str | None = None
@@ -98,7 +100,7 @@ class Starter:
         if self.answers.is_draining():
             raise ShuttingDown("The server is restarting. Try again in 1 s.", retry_after=1)
         model = self._offered(asked.model)
-        answer = self.answers.create(owner)
+        answer = self.answers.create(owner, asked.size)
         answer.key, answer.provisional, answer.request = key, True, self._request(asked)
         if known := self._already_there(answer):
             return self._join(known)

@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, Final
@@ -11,6 +12,8 @@ from ..errors import UpstreamInvalid
 
 LIST_SECONDS: Final = 5.0
 """How long an upstream may take to list its models; a visitor waits for it."""
+FAULT_SECONDS: Final = 5.0
+"""For how long a fault is told to those who come later: strangers can't have the key used more."""
 MAX_LIST_BYTES: Final = 8 << 20
 OTHER_NAMES: Final = re.compile(
     r"embed|rerank|re-rank|moderation|guard|whisper|transcri|speech|tts|audio|voice|realtime|dall-?e"
@@ -28,29 +31,40 @@ OTHER_KINDS: Final = re.compile(
 class ModelCatalog:
     """The model that an upstream lists first, asked for once; threads may share it.
 
-    :param listing: the body of its reply; called again only after it failed.
+    :param listing: the body of its reply; called again only some seconds after it failed.
     """
 
     def __init__(self, listing: Callable[[], bytes]) -> None:
         self._listing = listing
         self._lock = threading.Lock()
         self._found: Future[str] | None = None
+        self._failed_at = 0.0
 
     def first(self) -> str:
         """The first model that answers questions.
 
-        Who comes while it is being asked for waits for the same reply, and has the same fault.
+        Who comes while it is being asked for waits for the same reply, and has the same fault, as
+        has who comes soon after.
 
         :raises UpstreamInvalid: none is listed.
         :raises ChatAppError: as `listing` does.
         """
         with self._lock:
-            found, asks = self._found, self._found is None
-            if found is None:
+            found = self._found
+            asks = found is None or self._is_outdated(found)
+            if found is None or asks:
                 found = self._found = Future()
         if asks:
             self._ask(found)
+        if error := found.exception():
+            raise error.with_traceback(None)  # Else each request would add its frames.
         return found.result()
+
+    def _is_outdated(self, found: Future[str]) -> bool:
+        """Whether it is a fault of long ago."""
+        if not found.done() or found.exception() is None:
+            return False
+        return time.monotonic() - self._failed_at >= FAULT_SECONDS
 
     def _ask(self, found: Future[str]) -> None:
         try:
@@ -58,8 +72,7 @@ class ModelCatalog:
             if not models:
                 raise UpstreamInvalid(NO_MODEL)
         except BaseException as error:  # Nobody may wait for ever, whatever it was.
-            with self._lock:
-                self._found = None
+            self._failed_at = time.monotonic()
             found.set_exception(error)
         else:
             found.set_result(models[0])

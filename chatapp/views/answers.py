@@ -16,8 +16,9 @@ from ..delivery.follower import Follower
 from ..delivery.stored_answer import frames_of_stored_answer
 from ..errors import InvalidRequest, NotFound, StorageUnavailable
 from ..service.components import Components
+from ..service.open_streams import OpenStream
 from .auth import current_owner, payer, reader_of, ticket
-from .responses import stream, whole
+from .responses import open_stream, stream, whole
 from .validation import chat_request, idempotency_key, json_body
 
 
@@ -37,13 +38,17 @@ def register(blueprint: Blueprint, components: Components) -> None:
                     param="Idempotency-Key",
                 )
             asked.resumes = True
+
         # A client without a stream follows later, perhaps on another worker.
-        answer = components.service.start(
-            current_owner(), asked, key, visible_everywhere=not streams, payer=payer()
-        )
-        if streams:
-            return _follow_from(components, answer, cursor, granularity)
-        return _reference(answer), 202
+        def start() -> Answer:
+            return components.service.start(
+                current_owner(), asked, key, visible_everywhere=not streams, payer=payer()
+            )
+
+        if not streams:
+            return _reference(start()), 202
+        with open_stream(components, current_owner()) as place:
+            return _follow_from(components, start(), cursor, granularity, place)
 
     @blueprint.get("/api/answers/<answer_id>")
     def read_answer(answer_id: str) -> ResponseReturnValue:
@@ -62,7 +67,8 @@ def register(blueprint: Blueprint, components: Components) -> None:
     def follow_answer(answer_id: str) -> ResponseReturnValue:
         reader, granularity, cursor = reader_of(answer_id), _granularity(), _cursor()
         if answer := components.service.find(reader, answer_id):
-            return _follow_from(components, answer, cursor, granularity)
+            with open_stream(components, reader) as place:
+                return _follow_from(components, answer, cursor, granularity, place)
         message = _ended(components.store.answer(reader, answer_id))
         if cursor is not None and cursor >= message.last_event:
             return Response(status=204)
@@ -103,7 +109,11 @@ def _cursor() -> int | None:
 
 
 def _follow_from(
-    components: Components, answer: Answer, cursor: int | None, granularity: Granularity
+    components: Components,
+    answer: Answer,
+    cursor: int | None,
+    granularity: Granularity,
+    place: OpenStream,
 ) -> Response:
     """The answer's stream behind the cursor; 204 if nothing will follow."""
     if cursor:
@@ -115,7 +125,7 @@ def _follow_from(
         if cursor > last:
             cursor = None  # It names an event that does not exist: what it has is unknown.
     follower = Follower(answer, cursor, granularity, components.service.answers.is_draining)
-    response = stream(components, follower)
+    response = stream(components, follower, place)
     response.headers["X-Answer-Id"] = answer.id
     return response
 

@@ -11,7 +11,7 @@ from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 
 from ..errors import ConfigError, CrossSite, NotSignedIn
 from ..identity import owners
-from ..identity.payers import Payer, network_of
+from ..identity.payers import Payer, is_public, network_of
 from ..identity.tickets import Tickets
 from ..identity.visitor_cookie import COOKIE, COOKIE_MAX_AGE, Visitors
 from ..runtime.concurrency import cooperative
@@ -55,6 +55,7 @@ def register(blueprint: Blueprint, identity: Identity) -> None:
         g.chatapp_identity = identity
         # A request that the application makes inside another one has its own owner.
         g.pop("chatapp_owner", None)
+        g.pop("chatapp_ticket", None)
         if request.method == "OPTIONS":
             return Response(status=204)
         if request.method not in SAFE_METHODS:
@@ -115,7 +116,24 @@ def reader_of(answer_id: str) -> str:
     """The owner who may read an answer's events: by a valid ticket, or as `current_owner`."""
     identity: Identity = g.chatapp_identity
     given = request.args.get("ticket")
-    return (given and identity.tickets().read(given, answer_id)) or current_owner()
+    if owner := given and identity.tickets().read(given, answer_id):
+        g.chatapp_ticket = True
+        return owner
+    return current_owner()
+
+
+def has_ticket() -> bool:
+    """Whether `reader_of` has found one."""
+    return "chatapp_ticket" in g
+
+
+def visitor_address(owner: str) -> str | None:
+    """What a visitor's streams are counted by beside the owner; None: nothing.
+
+    An address of a private network may be a proxy's, and so everybody's.
+    """
+    network = network_of(request.remote_addr)
+    return network if owners.is_visitor(owner) and is_public(network) else None
 
 
 def cookie_name(chat: str) -> str:

@@ -13,7 +13,7 @@ from ..replication.pubsub import PushReader
 from ..service.components import Components
 from . import assets
 from .auth import current_owner
-from .responses import stream
+from .responses import open_stream, stream
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -122,7 +122,9 @@ def register(blueprint: Blueprint, components: Components) -> None:
     @blueprint.get("/api/events")
     def push_events() -> ResponseReturnValue:
         cursor = request.headers.get("Last-Event-ID") or request.args.get("last_event_id")
-        return stream(components, PushReader(components.service.pubsub, current_owner(), cursor))
+        with open_stream(components, current_owner()) as place:
+            reader = PushReader(components.service.pubsub, current_owner(), cursor)
+            return stream(components, reader, place)
 
 
 def _html(template: str, **context: Any) -> Response:

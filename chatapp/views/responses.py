@@ -1,6 +1,7 @@
 """A feed as a Flask response."""
 
-from collections.abc import Generator, Iterator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, cast
 
 from flask import Request, Response, request, stream_with_context
@@ -13,6 +14,8 @@ from ..runtime.concurrency import cooperative
 from ..runtime.event_loop import HubWaker
 from ..runtime.wakers import ThreadWaker
 from ..service.components import Components
+from ..service.open_streams import OpenStream
+from .auth import has_ticket, visitor_address
 
 
 class Chunks:
@@ -22,9 +25,14 @@ class Chunks:
     """
 
     def __init__(
-        self, chunks: Generator[bytes], connection: Connection, asked: Request | None
+        self,
+        chunks: Generator[bytes],
+        connection: Connection,
+        asked: Request | None,
+        closed: Callable[[], None],
     ) -> None:
         self._chunks = chunks
+        self._closed = closed
         self._connection = connection
         self._asked = asked
 
@@ -36,6 +44,7 @@ class Chunks:
         return self._chunks
 
     def close(self) -> None:
+        self._closed()
         self._chunks.close()
         self._connection.close()
 
@@ -52,9 +61,31 @@ class StreamResponse(Response):
         return super().__call__(environ, start_response)
 
 
-def stream(components: Components, feed: Feed) -> Response:
+@contextlib.contextmanager
+def open_stream(components: Components, owner: str) -> Iterator[OpenStream]:
+    """A stream's place among the owner's, given back if no response comes of it.
+
+    :raises TooManyStreams:
+    """
+    streams = components.service.streams
+    place = streams.open(owner, visitor_address(owner), ticket=has_ticket())
+    try:
+        yield place
+    finally:
+        if not place.taken:
+            streams.close(place)
+
+
+def stream(components: Components, feed: Feed, place: OpenStream) -> Response:
     """200 and the event stream of `feed`."""
     waker = HubWaker() if cooperative() else ThreadWaker()
+
+    def revoke() -> None:
+        feed.revoked = True
+        waker.wake()
+
+    place.end, place.taken = revoke, True
+    components.service.pubsub.watch()
     direct = components.settings.direct_writes
     connection = Connection(
         socket_of(request.environ), waker.wake, components.stalls, may_be_direct=direct
@@ -62,7 +93,12 @@ def stream(components: Components, feed: Feed) -> Response:
     frames = follow(feed, connection, waker, components.settings.heartbeat)
     in_context = cast("Generator[bytes]", stream_with_context(frames))
     # The server keeps `environ` until the stream ends.
-    chunks = Chunks(in_context, connection, request.environ.pop("werkzeug.request", None))
+    chunks = Chunks(
+        in_context,
+        connection,
+        request.environ.pop("werkzeug.request", None),
+        lambda: components.service.streams.close(place),
+    )
     # Bypasses Werkzeug's iterators, which would cost time per event.
     response = StreamResponse(chunks, headers=sse.HEADERS, direct_passthrough=True)
     response.connection = connection

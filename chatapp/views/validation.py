@@ -30,6 +30,8 @@ MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "too
 SETTINGS: Final = ("model", "system_prompt", *SAMPLING_OPTIONS)
 """Of a conversation."""
 MAX_NESTING: Final = 16
+VALUE_MARKS: Final = (b",", b"[", b"{")
+STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 KEY: Final = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 
 
@@ -42,6 +44,10 @@ def json_body(settings: Settings) -> dict[str, Any]:
     if not request.is_json:
         raise NotJSON("Send JSON, with the header Content-Type: application/json.")
     sent = decoded(_received(settings), request.headers.get("Content-Encoding", ""), settings)
+    if _values(sent, settings.body_max_values) > settings.body_max_values:
+        raise BodyTooLarge(
+            f"The request has more than {settings.body_max_values} values. Send fewer."
+        )
     try:
         body = json.loads(sent)
     except (ValueError, RecursionError):
@@ -49,6 +55,14 @@ def json_body(settings: Settings) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise InvalidRequest("The request's body must be a JSON object.")
     return body
+
+
+def _values(sent: bytes, enough: int) -> int:
+    """About how many values a JSON text has: objects with millions would hold up all others."""
+    count = sum(sent.count(mark) for mark in VALUE_MARKS)
+    if count <= enough:
+        return count
+    return sum(STRING.sub(b"", sent).count(mark) for mark in VALUE_MARKS)
 
 
 def _received(settings: Settings) -> bytes:
@@ -196,11 +210,15 @@ def _messages(parsed: ChatRequest, name: str, value: Any, settings: Settings) ->
             param=name,
         )
     for index, message in enumerate(value):
-        _check_message(f"messages[{index}]", message, settings)
+        parsed.size += _check_message(f"messages[{index}]", message, settings)
     parsed.messages = value
 
 
-def _check_message(place: str, message: Any, settings: Settings) -> None:
+def _check_message(place: str, message: Any, settings: Settings) -> int:
+    """The bytes of a message.
+
+    :raises InvalidRequest:
+    """
     role = message.get("role") if isinstance(message, dict) else None
     if not isinstance(role, str) or role not in ROLES:
         roles = ", ".join(sorted(ROLES))
@@ -216,7 +234,7 @@ def _check_message(place: str, message: Any, settings: Settings) -> None:
     if _nested_too_deep(message):
         raise InvalidRequest(f"{place} is nested deeper than {MAX_NESTING}.", param="messages")
     try:
-        json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
+        return len(json.dumps(message, ensure_ascii=False, allow_nan=False).encode())
     except ValueError:
         raise InvalidRequest(
             f"{place} contains an unpaired surrogate or an invalid number.", param="messages"

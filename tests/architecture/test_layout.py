@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # Package -> the packages of ours that it imports. "root" are the modules beside the packages, of
 # which everybody may import these:
-FOR_ALL = {"errors", "settings", "settings_fields", "settings_upstream"}
+FOR_ALL = {"errors", "settings", "settings_costs", "settings_fields", "settings_upstream"}
 IMPORTS = {
     "root": "answers conversations database delivery eventlog generation identity rates "
     "replication runtime service upstream upstream/transport views",

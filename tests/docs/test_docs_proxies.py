@@ -106,7 +106,7 @@ def test_through_each_a_reader_who_goes_away_is_noticed_and_can_resume(proxied: 
 
 @pytest.mark.parametrize("name", [each for each in NAMES if each != "haproxy"], scope="module")
 def test_a_body_over_the_limit_gets_our_error_through_each_but_haproxy(proxied: Proxied) -> None:
-    reply = proxied.visitor.call("POST", "/api/chat", {"message": "x" * (4 << 20)})
+    reply = proxied.visitor.call("POST", "/api/chat", {"message": "x" * (2 << 20)})
     assert reply.status == 413
     assert reply.error["code"] == "body_too_large"
 

@@ -6,7 +6,7 @@ the granularity changes at a reconnect.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
@@ -31,16 +31,17 @@ class Granularity(StrEnum):
 class Splitter:
     """The writer's side: splits the pieces of one text, in order."""
 
-    __slots__ = ("_cutter",)
+    __slots__ = ("cutter",)
 
-    def __init__(self) -> None:
-        self._cutter = SentenceCutter()
+    def __init__(self, cutter: SentenceCutter | None = None) -> None:
+        self.cutter = cutter or SentenceCutter()
+        """What has had all the text so far."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """The text in non-empty parts; no word or sentence ends inside one."""
-        if _PLAIN(text) and self._cutter.take_plain(text):
+        if _PLAIN(text) and self.cutter.take_plain(text):
             return (text,)
-        cuts = self._cutter.feed(text)
+        cuts = self.cutter.feed(text)
         word = last_word_boundary(text)
         if not word and not cuts:
             return (text,)
@@ -51,20 +52,19 @@ class Splitter:
 class Joiner:
     """A reader's side: events in, the same text in fewer events out.
 
-    :param before: text and reasoning that the reader already has, so that sentences are recognised
-        if the reader starts in the middle of one.
+    :param cutters: those that have had the text and the reasoning that the reader already has, so
+        that sentences are recognised if the reader starts in the middle of one.
     """
 
     __slots__ = ("_cutters", "_granularity", "_held", "_texts")
 
-    def __init__(self, granularity: Granularity, before: dict[EventType, str]) -> None:
+    def __init__(
+        self, granularity: Granularity, cutters: Mapping[EventType, SentenceCutter] | None = None
+    ) -> None:
         self._granularity = granularity
         self._held: Event | None = None
         self._texts: list[str] = []
-        self._cutters = {kind: SentenceCutter() for kind in DELTAS}
-        for kind, text in before.items():
-            if text:
-                self._cutters[kind].feed(text)
+        self._cutters = cutters or {kind: SentenceCutter() for kind in DELTAS}
 
     def join(self, events: Iterable[Event]) -> Iterator[Event]:
         """The events that are complete; a joined one has the number of its last part."""

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from chatapp.answers import sse
 from chatapp.answers.answer import Answer
-from chatapp.answers.events import EventType, event_data
+from chatapp.answers.events import Event, EventType, event_data
 from chatapp.answers.live_log import LiveLog
 from chatapp.answers.outcome import Outcome, Status, Transcript
 from chatapp.answers.text.granularity import Granularity
@@ -265,19 +266,34 @@ def test_a_sentence_that_a_reader_comes_into_the_middle_of_ends_where_it_ends() 
     assert texts == [". Who today.", " Then he left."]
 
 
-def test_what_is_written_while_a_reader_looks_back_is_not_taken_for_what_it_has() -> None:
-    class BusyLog(LiveLog):
-        """Whose writer is just faster than the reader."""
+class BusyLog(LiveLog):
+    """Whose writer is just faster than the reader who looks back."""
 
-        def transcript(self) -> Transcript:
-            taken = super().transcript()
+    faster = False
+
+    def transcript(self) -> Transcript:
+        return self._then_written(super().transcript())
+
+    def events(self, cursor: int, to: int | None = None) -> list[Event]:
+        return self._then_written(super().events(cursor, to))
+
+    def _then_written(self, taken: Any) -> Any:
+        if not self.faster:
+            self.faster = True
             self.append_piece(TEXT, ".")
             self.append_piece(TEXT, " Who")
-            return taken
+        return taken
 
+
+@pytest.mark.parametrize("its_events_are_there", [True, False])
+def test_what_is_written_while_a_reader_looks_back_is_not_taken_for_what_it_has(
+    its_events_are_there: bool,
+) -> None:
     answer = Answer("me", BusyLog(1 << 20), 1 << 20)
     answer.log.append(EventType.START, answer.start_event().data)
     answer.log.append_piece(TEXT, "He visited Dr")
+    if not its_events_are_there:
+        answer.log.restart(Transcript(2, "He visited Dr", ""))
     feed = follower(answer, 2, Granularity.SENTENCE)
     answer.log.append_piece(TEXT, " today?\n")
     texts = [sse.Event(0, TEXT, message.data).text for message in Decoder().feed(feed.read())]

@@ -472,6 +472,7 @@ class TestTheModel:
         self, connect: Connect, upstream: FakeUpstream, monkeypatch: Any
     ) -> None:
         """Also when that fails: they don't wait for each other's attempts."""
+        monkeypatch.setattr("chatapp.upstream.model_catalog.FAULT_SECONDS", 0)
         asked: list[Call] = []
         come = threading.Event()
 

@@ -38,7 +38,10 @@ def received(
     rest = [event for event in log if event.number > cursor]
     if granularity is Granularity.TOKEN:
         return rest
-    joiner = Joiner(granularity, text_before(log, cursor))
+    cutters = {kind: SentenceCutter() for kind in DELTAS}
+    for kind, text in text_before(log, cursor).items():
+        cutters[kind].feed(text)
+    joiner = Joiner(granularity, cutters)
     return [event for batch in parts_of(rest, batches) for event in joiner.join(batch)]
 
 
@@ -153,7 +156,7 @@ def test_a_joined_event_carries_the_number_of_the_last_one() -> None:
 
 
 def test_what_is_not_complete_is_held_back_until_something_else_follows() -> None:
-    joiner = Joiner(Granularity.SENTENCE, {})
+    joiner = Joiner(Granularity.SENTENCE)
     assert list(joiner.join([Event(2, TEXT, delta_data("Hello"))])) == []
     assert list(joiner.join([])) == []
     out = list(joiner.join([Event(3, REASONING, delta_data("Hm\n"))]))
