@@ -18,7 +18,7 @@ from .generation.hooks import AnswerInfo, AnswerRequest, AnswerResult
 from .generation.tools.executor import ToolContext
 from .generation.tools.registry import ToolError
 from .settings import Settings
-from .wiring import error_response
+from .views.blueprint import error_response
 
 __all__ = [
     "AnswerInfo",

@@ -15,7 +15,8 @@ from .identity import owners
 from .runtime.stall_watch import StallWatch
 from .service.components import Components
 from .settings import Settings
-from .wiring import build_blueprint, build_components
+from .views.blueprint import build_blueprint
+from .wiring import build_components
 
 logger = logging.getLogger(__name__)
 

@@ -1,14 +1,12 @@
 """Builds the components of one chat; the only place where all of them meet."""
 
 import functools
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from flask import Blueprint, Flask, Response, jsonify
-from werkzeug.exceptions import HTTPException
+from flask import Flask
 
 from . import cli
 from .answers.registry import AnswerRegistry
@@ -18,13 +16,11 @@ from .conversations.searches import Searches
 from .conversations.store import Store
 from .database.database import Database
 from .delivery.client_connection import SlowClientGuard
-from .errors import ChatAppError, ConfigError, InternalError, Misconfigured
 from .eventlog import EventLog, RedisEventLog, needs_database, open_event_log
 from .generation.generator import Generator
 from .generation.hooks import Hooks
 from .generation.tools.registry import Tools
-from .identity.tickets import Tickets
-from .identity.visitor_cookie import Visitors, kept_secret
+from .identity.visitor_cookie import kept_secret
 from .rates import Counts, open_counts
 from .replication.leases import Leases, WorkerId
 from .replication.pubsub import PushChannel
@@ -33,7 +29,6 @@ from .replication.replicator import Replicator
 from .runtime.concurrency import cooperative
 from .runtime.retry_queue import RetryQueue
 from .runtime.setup_fault import SetupFault
-from .runtime.stall_watch import StallWatch
 from .service.components import Components
 from .service.expiry import Expiry
 from .service.housekeeping import Housekeeping
@@ -49,9 +44,6 @@ from .settings import Settings
 from .upstream import local_model, poller
 from .upstream.client import Upstream
 from .upstream.transport import FastTransport, StockTransport
-from .views import answers, auth, conversations, health, page
-
-logger = logging.getLogger(__name__)
 
 DATABASE_FILE: Final = "chat.db"
 TRANSPORTS: Final = {"fast": FastTransport, "stock": StockTransport}
@@ -276,56 +268,3 @@ def _storage(app: Flask, folder: Path, settings: Settings) -> tuple[Database, Ev
 
 def _folder(app: Flask, settings: Settings) -> Path:
     return Path(settings.instance or app.instance_path)
-
-
-def build_blueprint(
-    components: Components,
-    name: str,
-    log_in: Callable[[], Callable[[], object] | None],
-    watch: StallWatch,
-) -> Blueprint:
-    blueprint = Blueprint(
-        name,
-        __name__,
-        template_folder="templates",
-    )
-
-    who = auth.Identity(
-        chat=name,
-        settings=components.settings,
-        log_in=log_in,
-        watch=watch,
-        visitors=functools.cache(lambda: Visitors(components.secret())),
-        admit_visitor=components.service.limits.check_visitor,
-        tickets=functools.cache(
-            lambda: Tickets(components.secret(), components.settings.ticket_age, name)
-        ),
-    )
-    auth.register(blueprint, who)
-    for views in (answers, conversations, page, health):
-        views.register(blueprint, components)
-    blueprint.register_error_handler(ChatAppError, error_response)
-    blueprint.register_error_handler(Misconfigured, error_response)
-    # Its message is for the operator, in the log.
-    blueprint.register_error_handler(ConfigError, _unexpected)
-    blueprint.register_error_handler(Exception, _unexpected)
-    return blueprint
-
-
-def error_response(error: ChatAppError) -> Response:
-    """The error body of the wire protocol."""
-    response = jsonify(error.body())
-    response.status_code = error.status
-    if error.retry_after is not None:
-        response.headers["Retry-After"] = str(max(round(error.retry_after), 1))
-    return response
-
-
-def _unexpected(error: Exception) -> Response | HTTPException:
-    if isinstance(error, HTTPException):
-        return error
-    if isinstance(error, ConfigError):
-        logger.error("%s", error)
-        return error_response(InternalError("This server is misconfigured. Its log says why."))
-    logger.error("a request failed", exc_info=error)
-    return error_response(InternalError("Something went wrong on our side. Try again."))

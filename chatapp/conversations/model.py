@@ -216,3 +216,17 @@ class Conversation:
         self.leaf = message_id
         self.updated_at = message.created_at
         return message
+
+
+def new_conversation(
+    owner: str, title: str | None, settings: dict[str, Any] | None
+) -> Conversation:
+    """A conversation that is not stored yet."""
+    made = Conversation(id=secrets.token_urlsafe(12), owner=owner, title=title)
+    made.settings = given_settings(settings or {})
+    return made
+
+
+def given_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without those that are None."""
+    return {name: value for name, value in settings.items() if value is not None}

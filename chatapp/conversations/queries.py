@@ -1,5 +1,6 @@
 """The store's statements, built once, and their rows as plain data."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, Final
@@ -8,10 +9,11 @@ import sqlalchemy as sa
 
 from ..answers.outcome import Outcome
 from ..database.schema import micros, moment_of
-from ..errors import NotFound, restored
+from ..errors import InvalidRequest, NotFound, restored
 from .model import ID, Content, Conversation, Message
 from .tables import conversations, messages
 
+CURSOR: Final = re.compile(rf"([0-9]{{1,18}})\.({ID.pattern})", re.ASCII)
 _the_id: Final[sa.BindParameter[str]] = sa.bindparam("the_id")
 _owned = conversations.c.owner == sa.bindparam("the_owner")
 
@@ -87,6 +89,17 @@ _CONVERSATION_FIELDS: Final = tuple(conversations.c.keys())
 _MESSAGE_FIELDS: Final = tuple(each.name for each in fields(Message))
 _OUTCOME_COLUMNS: Final = tuple(each.name for each in fields(Outcome))
 _TEXTS: Final = ("title", "content", "reasoning")
+
+
+def read_cursor(cursor: str) -> tuple[int, str]:
+    """The last conversation of a page: microseconds of its last use, and its id.
+
+    :raises InvalidRequest:
+    """
+    given = CURSOR.fullmatch(cursor)
+    if given is None:
+        raise InvalidRequest("Invalid cursor.", param="cursor")
+    return int(given[1]), given[2]
 
 
 def page_of(

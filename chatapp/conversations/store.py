@@ -4,10 +4,8 @@ Each method is one unit of work: it returns plain data, and holds no connection 
 """
 
 import contextlib
-import re
-import secrets
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,14 +16,12 @@ from ..database.time_limit import TookTooLong, time_limit
 from ..errors import InvalidRequest, NotFound
 from . import queries, transactions
 from .ledger import Closed, Ledger
-from .model import ID, Content, Conversation, Message
+from .model import ID, Content, Conversation, Message, given_settings, new_conversation
 from .room import Room
 from .searches import Searches, busy
 from .titles import MAX_TITLE_CHARS
 
 __all__ = ["ID", "MAX_TITLE_CHARS", "Content", "Conversation", "Message", "Store"]
-
-CURSOR: Final = re.compile(rf"([0-9]{{1,18}})\.({ID.pattern})", re.ASCII)
 
 
 class Store:
@@ -66,7 +62,7 @@ class Store:
         :raises InvalidRequest: the owner has the maximum of conversations.
         :raises StorageFull:
         """
-        made = _new(owner, title, settings)
+        made = new_conversation(owner, title, settings)
         made.updated_at = made.created_at
 
         def work(connection: sa.Connection) -> Conversation:
@@ -111,12 +107,7 @@ class Store:
         :raises InvalidRequest: the cursor is invalid.
         :raises SearchBusy: this search takes too long, or others do.
         """
-        before = None
-        if cursor is not None:
-            given = CURSOR.fullmatch(cursor)
-            if given is None:
-                raise InvalidRequest("Invalid cursor.", param="cursor")
-            before = int(given[1]), given[2]
+        before = None if cursor is None else queries.read_cursor(cursor)
 
         def work(connection: sa.Connection) -> list[Conversation]:
             if query is None:
@@ -157,7 +148,7 @@ class Store:
             if leaf is not None:
                 found.check_free()
                 found.leaf = queries.load_messages(connection, found).newest_below(leaf)
-            found.settings = _given(found.settings | (settings or {}))
+            found.settings = given_settings(found.settings | (settings or {}))
             queries.save(connection, found, "title", "draft_title", "leaf", "settings")
             return found
 
@@ -216,7 +207,7 @@ class Store:
 
         def work(connection: sa.Connection) -> Conversation:
             self.room.check_messages(connection, owner, opens=conversation_id is None)
-            found = _new(owner, None, settings)
+            found = new_conversation(owner, None, settings)
             if conversation_id is not None:
                 found = self._locked(connection, owner, conversation_id, 2)
             chosen = model or found.settings.get("model") or default_model
@@ -330,13 +321,3 @@ class Store:
         conversation.check_free()
         if len(conversation.messages) + more > self._max_messages:
             raise InvalidRequest("This conversation is full. Start a new one.")
-
-
-def _new(owner: str, title: str | None, settings: dict[str, Any] | None) -> Conversation:
-    made = Conversation(id=secrets.token_urlsafe(12), owner=owner, title=title)
-    made.settings = _given(settings or {})
-    return made
-
-
-def _given(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if value is not None}

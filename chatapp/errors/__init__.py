@@ -11,7 +11,10 @@ from .base import SEEN_CHARS as SEEN_CHARS
 from .base import ChatAppError as ChatAppError
 from .base import ConfigError as ConfigError
 from .base import InternalError as InternalError
+from .busy import QuotaUsed as QuotaUsed
+from .busy import RateLimited as RateLimited
 from .busy import SearchBusy as SearchBusy
+from .busy import TooManyRunning as TooManyRunning
 from .busy import TooManyStreams as TooManyStreams
 
 # What the client did wrong.
@@ -113,28 +116,6 @@ class StopAnswer(ChatAppError):
     code = "moderated"
     status = 403
     retryable = False
-
-
-# What one visitor has had enough of for now.
-
-
-class RateLimited(ChatAppError):
-    code = "rate_limited"
-    status = 429
-
-
-class TooManyRunning(ChatAppError):
-    """As many answers of one owner run as the settings allow."""
-
-    code = "too_many_running"
-    status = 429
-
-
-class QuotaUsed(ChatAppError):
-    """An owner has used the tokens of the day."""
-
-    code = "quota_used"
-    status = 429
 
 
 # What we can't do at the moment.

@@ -15,3 +15,22 @@ class SearchBusy(ChatAppError):
 
     code = "search_busy"
     status = 503
+
+
+class RateLimited(ChatAppError):
+    code = "rate_limited"
+    status = 429
+
+
+class TooManyRunning(ChatAppError):
+    """As many answers of one owner run as the settings allow."""
+
+    code = "too_many_running"
+    status = 429
+
+
+class QuotaUsed(ChatAppError):
+    """An owner has used the tokens of the day."""
+
+    code = "quota_used"
+    status = 429
