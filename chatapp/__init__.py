@@ -19,6 +19,7 @@ from .generation.tools.executor import ToolContext
 from .generation.tools.registry import ToolError
 from .settings import Settings
 from .views.blueprint import error_response
+from .views.headers import protect
 
 __all__ = [
     "AnswerInfo",
@@ -62,4 +63,5 @@ def create_app() -> Flask:
         )
         return response
 
+    app.after_request(protect)  # Also where no route of the chat's replies.
     return app

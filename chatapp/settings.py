@@ -59,6 +59,14 @@ class Settings(CostSettings, UpstreamSettings):
         "own application, use Werkzeug's `ProxyFix` instead.",
         minimum=0,
     )
+    hosts: tuple[str, ...] = option(
+        (),
+        "Names of this server, comma-separated, such as `chat.example`; if set, requests by other "
+        "names are refused (`wrong_host`). Requests from the same machine that no trusted proxy "
+        "passed on are always refused, unless they name `localhost`, `127.0.0.1`, `[::1]` or one "
+        "of these.",
+        mend="host",
+    )
     operations: bool = option(
         True, "Serve `/healthz`, `/readyz` and `/metrics`; an application may have its own."
     )

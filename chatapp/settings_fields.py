@@ -17,6 +17,7 @@ from .errors import ConfigError
 PREFIX = "CHATAPP_"
 AROUND = " \t\r\n\f\v\u00a0\u200b\u2060\ufeff"
 """What gets around a value when it is copied, or read from a file."""
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]+)?", re.ASCII)
 ENDPOINTS = ("/chat/completions", "/completions")
 """Paths that are added for each request."""
 
@@ -112,9 +113,23 @@ def is_this_machine(host: str | None) -> bool:
     return found.is_loopback or found.is_unspecified
 
 
+def host(name: str, value: str) -> str:
+    """The name of a server, as a `Host` header has it, without its port.
+
+    :raises ConfigError: it is none.
+    """
+    found = HOST.fullmatch(value.lower())
+    if not found:
+        raise ConfigError(
+            f"{name} has {value!r}, which is no host name. List names alone, such as chat.example."
+        )
+    return found[1]
+
+
 MENDS: dict[str, Callable[[str, str], str]] = {
     "address": address,
     "azure_address": azure_address,
+    "host": host,
     "key": key,
     "word": word,
 }
@@ -176,7 +191,8 @@ def convert(name: str, value: Any, each: Field[Any]) -> Any:
     try:
         if get_origin(kind) is tuple:
             parts = value.split(",") if isinstance(value, str) else value
-            return tuple(part.strip() for part in parts if part.strip())
+            mend = MENDS[each.metadata["mend"] or "word"]
+            return tuple(mend(name, part.strip()) for part in parts if part.strip())
         if kind is bool:
             return value if isinstance(value, bool) else _TRUTH[str(value).strip().lower()]
         converted = kind(value)

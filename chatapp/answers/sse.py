@@ -19,7 +19,7 @@ COME_BACK: Final = b"retry: 200\n"
 KEEP_ALIVE: Final = b": keep-alive\n"
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-transform",
+    "Cache-Control": "private, no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
 

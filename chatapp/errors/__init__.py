@@ -11,6 +11,9 @@ from .base import SEEN_CHARS as SEEN_CHARS
 from .base import ChatAppError as ChatAppError
 from .base import ConfigError as ConfigError
 from .base import InternalError as InternalError
+from .browsers import CrossSite as CrossSite
+from .browsers import DuplicateCookie as DuplicateCookie
+from .browsers import WrongHost as WrongHost
 from .busy import QuotaUsed as QuotaUsed
 from .busy import RateLimited as RateLimited
 from .busy import SearchBusy as SearchBusy
@@ -28,12 +31,6 @@ class InvalidRequest(ChatAppError):
 
 class UnknownField(InvalidRequest):
     code = "unknown_field"
-
-
-class CrossSite(ChatAppError):
-    code = "cross_site"
-    status = 403
-    retryable = False
 
 
 class NotFound(ChatAppError):

@@ -4,6 +4,7 @@ The cookie contains a random id and nothing else.
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,25 @@ COOKIE_MAX_AGE: Final = 365 * 24 * 3600
 """Seconds."""
 SECRET_FILE: Final = "chatapp-secret"  # noqa: S105 - the name of a file
 SECRET_LEAST_BYTES: Final = 16
+
+
+def cookie_name(chat: str, path: str, *, secure: bool) -> str:
+    """The name of a chat's cookie.
+
+    Over https it has a prefix, by which a browser takes it from nobody but this host: no other
+    name of the domain, and no http.
+
+    :param path: of the page; `__Host-` is only for `/`.
+    """
+    name = COOKIE if chat == "chatapp" else f"{COOKIE}_{chat}"
+    if not secure:
+        return name
+    return f"__Host-{name}" if path == "/" else f"__Secure-{name}"
+
+
+def count_of(name: str, header: str) -> int:
+    """How many cookies of this name a `Cookie` header has; a server joins several by commas."""
+    return sum(each.partition("=")[0].strip() == name for each in re.split("[;,]", header))
 
 
 class Visitors:

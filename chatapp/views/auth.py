@@ -4,25 +4,22 @@ import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 
-from ..errors import ConfigError, CrossSite, NotSignedIn
+from ..errors import ConfigError, DuplicateCookie, NotSignedIn
 from ..identity import owners
 from ..identity.payers import Payer, is_public, network_of
 from ..identity.tickets import Tickets
-from ..identity.visitor_cookie import COOKIE, COOKIE_MAX_AGE, Visitors
+from ..identity.visitor_cookie import COOKIE_MAX_AGE, Visitors, cookie_name, count_of
 from ..runtime.concurrency import cooperative
 from ..runtime.stall_watch import StallWatch
 from ..settings import Settings
+from .headers import protect
+from .sites import SAFE_METHODS, allow_origin, came_by_proxy, refuse_other_names, refuse_other_sites
 
 logger = logging.getLogger(__name__)
-
-PROXY_FIX = "werkzeug.proxy_fix.orig"
-"""What `ProxyFix` leaves in the environment of each request."""
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,33 +47,34 @@ def register(blueprint: Blueprint, identity: Identity) -> None:
     @blueprint.before_request
     def guard() -> Response | None:
         warn()
-        if "X-Forwarded-For" in request.headers and PROXY_FIX not in request.environ:
+        if "X-Forwarded-For" in request.headers and not came_by_proxy():
             warn_of_proxy()
         g.chatapp_identity = identity
         # A request that the application makes inside another one has its own owner.
         g.pop("chatapp_owner", None)
-        g.pop("chatapp_ticket", None)
+        refuse_other_names(settings)
         if request.method == "OPTIONS":
             return Response(status=204)
-        if request.method not in SAFE_METHODS:
-            _refuse_other_sites(settings)
+        if not has_ticket():
+            refuse_other_sites(settings)
         return None
 
     @blueprint.after_request
     def finish(response: Response) -> Response:
         if cookie := g.pop("chatapp_cookie", None):
+            path = url_for(".page")
             response.set_cookie(
-                cookie_name(identity.chat),
+                cookie_name(identity.chat, path, secure=request.is_secure),
                 cookie,
                 max_age=COOKIE_MAX_AGE,
-                path=url_for(".page"),
+                path=path,
                 secure=request.is_secure,
                 httponly=True,
                 samesite="Lax",
             )
         if settings.cors_origins:
-            _allow_origin(response, settings.cors_origins)
-        return response
+            allow_origin(response, settings.cors_origins)
+        return protect(response)
 
 
 def current_owner() -> str:
@@ -114,17 +112,20 @@ def ticket(answer_id: str) -> str | None:
 
 def reader_of(answer_id: str) -> str:
     """The owner who may read an answer's events: by a valid ticket, or as `current_owner`."""
-    identity: Identity = g.chatapp_identity
-    given = request.args.get("ticket")
-    if owner := given and identity.tickets().read(given, answer_id):
-        g.chatapp_ticket = True
-        return owner
-    return current_owner()
+    return _named_by_ticket(answer_id) or current_owner()
 
 
 def has_ticket() -> bool:
-    """Whether `reader_of` has found one."""
-    return "chatapp_ticket" in g
+    """Whether a ticket lets any page read what is asked for."""
+    if (request.endpoint or "").endswith(".follow_answer") and request.method in SAFE_METHODS:
+        return _named_by_ticket((request.view_args or {})["answer_id"]) is not None
+    return False
+
+
+def _named_by_ticket(answer_id: str) -> str | None:
+    identity: Identity = g.chatapp_identity
+    given = request.args.get("ticket")
+    return identity.tickets().read(given, answer_id) if given else None
 
 
 def visitor_address(owner: str) -> str | None:
@@ -134,11 +135,6 @@ def visitor_address(owner: str) -> str | None:
     """
     network = network_of(request.remote_addr)
     return network if owners.is_visitor(owner) and is_public(network) else None
-
-
-def cookie_name(chat: str) -> str:
-    """Each chat has its own cookie."""
-    return COOKIE if chat == "chatapp" else f"{COOKIE}_{chat}"
 
 
 def _owner(identity: Identity) -> str:
@@ -152,7 +148,7 @@ def _owner(identity: Identity) -> str:
     elif identity.settings.login_required:
         raise NotSignedIn("Sign in to continue.")
     visitors = identity.visitors()
-    known = visitors.read(request.cookies.get(cookie_name(identity.chat), ""))
+    known = visitors.read(_cookie(identity.chat))
     if known is not None:
         return owners.visitor(identity.chat, known)
     made, cookie = visitors.new()
@@ -160,6 +156,21 @@ def _owner(identity: Identity) -> str:
     identity.admit_visitor(_visitor(owner, is_new=True))
     g.chatapp_cookie = cookie
     return owner
+
+
+def _cookie(chat: str) -> str:
+    """The visitor's cookie, or "".
+
+    :raises DuplicateCookie: another site of the domain, or a page at a deeper path, has set a
+        second one, and nothing tells which of them is ours.
+    """
+    name = cookie_name(chat, url_for(".page"), secure=request.is_secure)
+    if count_of(name, request.headers.get("Cookie", "")) > 1:
+        raise DuplicateCookie(
+            "Your browser sent two cookies for this chat, and one may be somebody else's. Delete "
+            "this site's cookies, and reload."
+        )
+    return request.cookies.get(name, "")
 
 
 def _user_id(user: object) -> str:
@@ -224,42 +235,3 @@ def _warn_of_proxy() -> None:
         "A request has X-Forwarded-For, and no proxy is trusted: behind a proxy, all visitors "
         "would count as one address. Set CHATAPP_TRUSTED_PROXIES, or use ProxyFix, if there is one."
     )
-
-
-def _refuse_other_sites(settings: Settings) -> None:
-    """Browsers say where a request comes from; other clients have no cookie to abuse.
-
-    :raises CrossSite:
-    """
-    origin = request.headers.get("Origin")
-    if origin in settings.cors_origins:
-        return
-    site = request.headers.get("Sec-Fetch-Site")
-    # Browsers older than this header send at least the origin.
-    elsewhere = site is None and origin and _host_of(origin) != request.host
-    if site in ("cross-site", "same-site") or elsewhere:
-        raise CrossSite("This request comes from another site, which is not allowed.")
-
-
-def _host_of(origin: str) -> str | None:
-    """The host and port of an origin; None where it is malformed."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
-
-
-def _allow_origin(response: Response, origins: tuple[str, ...]) -> None:
-    """[fetch] CORS; names one origin, never `*`, because the request carries the cookie."""
-    response.vary.add("Origin")
-    origin = request.headers.get("Origin")
-    if origin not in origins:
-        return
-    allow = response.headers
-    allow["Access-Control-Allow-Origin"] = origin
-    allow["Access-Control-Allow-Credentials"] = "true"
-    allow["Access-Control-Expose-Headers"] = "X-Answer-Id, Retry-After"
-    if request.method == "OPTIONS":
-        allow["Access-Control-Allow-Methods"] = "GET, POST, PATCH, DELETE"
-        allow["Access-Control-Allow-Headers"] = "Content-Type, Idempotency-Key, Last-Event-ID"
-        allow["Access-Control-Max-Age"] = "600"

@@ -13,23 +13,9 @@ from ..replication.pubsub import PushReader
 from ..service.components import Components
 from . import assets
 from .auth import current_owner
+from .headers import protect_page
 from .responses import open_stream, stream
 
-CONTENT_SECURITY_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'self'",
-        "frame-ancestors 'self'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
-)
 MODULES: Final = sorted(
     path.relative_to(assets.STATIC).as_posix() for path in assets.STATIC.rglob("*.js")
 )
@@ -129,10 +115,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
 
 def _html(template: str, **context: Any) -> Response:
     response = Response(render_template(template, **context))
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "same-origin"
-    response.headers["Cache-Control"] = "no-store"
+    protect_page(response)
     # The HTML has no secret, and reflects nothing of the request but the language.
     assets.compress(response)
     return response

@@ -64,7 +64,7 @@ def begin(server: Gunicorn) -> tuple[list[Reader], list[Reader], list[socket.soc
         readers = list(pool.map(lambda p: Reader(Client(server.url), p), prompts))
     idle = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(IDLE)]
     for sock in idle:
-        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b"200 OK" in sock.recv(4096)
     poll(lambda: all(reader.begun for reader in readers))
     return readers[:SHORT], readers[SHORT:], idle

@@ -167,7 +167,7 @@ def test_at_a_unix_socket_who_has_gone_is_noticed_and_who_has_not_reads_on(
         sock.settimeout(30)
         sock.connect(path)
         line = f"GET /api/answers/{answer['answer']['id']}/events HTTP/1.1"
-        sock.sendall(f"{line}\r\nHost: x\r\nCookie: {visitor.cookie}\r\n\r\n".encode())
+        sock.sendall(f"{line}\r\nHost: localhost\r\nCookie: {visitor.cookie}\r\n\r\n".encode())
         return HalfClosed(sock)
 
     gone, stays = follow(), follow()

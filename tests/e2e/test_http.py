@@ -12,7 +12,7 @@ from tests.support.upstream import by_hand, poll, speak
 
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache, no-transform",
+    "cache-control": "private, no-store, no-transform",
     "x-accel-buffering": "no",
 }
 SERVERS_OWN = {"server", "date", "connection", "transfer-encoding"}

@@ -72,7 +72,9 @@ def start_hosts(
 @pytest.fixture(scope="module")
 def hosts(start_hosts: Callable[..., Site]) -> Site:
     """Applications with a chat, each at a name of its own."""
-    return start_hosts(app="mounted:by_name")
+    names = ("root", "chat", "deep", "proxied", "inner")
+    listed = ",".join(f"{name}.example" for name in names)
+    return start_hosts(app="mounted:by_name", CHATAPP_HOSTS=listed)
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +225,7 @@ def test_links_outside_of_a_request_have_the_application_root(
 ) -> None:
     app = Flask("tests.support.embedded_app", instance_path=str(tmp_path))
     app.config.update(APPLICATION_ROOT="/shop", SERVER_NAME="shop.example")
+    app.config["CHATAPP_HOSTS"] = "shop.example"
     ChatApp(app, url_prefix="/chat")
     with app.app_context():
         assert url_for("chatapp.page", _external=False) == "/shop/chat/"

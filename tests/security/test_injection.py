@@ -34,8 +34,9 @@ PAYLOADS = [
 HEADERS = {
     "access-control-allow-credentials", "access-control-allow-origin", "allow",
     "access-control-expose-headers", "cache-control", "content-length", "content-security-policy",
-    "content-type", "referrer-policy", "retry-after", "set-cookie", "vary", "x-accel-buffering",
-    "x-answer-id", "x-content-type-options", "location",
+    "content-type", "cross-origin-opener-policy", "cross-origin-resource-policy",
+    "permissions-policy", "referrer-policy", "retry-after", "set-cookie", "vary",
+    "x-accel-buffering", "x-answer-id", "x-content-type-options", "location",
 }  # fmt: skip
 INSIDE = ("sk-secret", "/srv/inside", "raw upstream words", "Traceback", "127.0.0.1", "hunter2")
 """What nobody outside may read."""

@@ -281,7 +281,7 @@ class TestMemory:
             sock.sendall(request)
             return sock
 
-        head = b"POST /api/chat HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        head = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         socks = [open_one(b"GET /" + b"x" * 4000) for _ in range(20)]
         socks += [open_one(head + b"Content-Length: 90000\r\n\r\n{") for _ in range(20)]
         assert Client(site.url).get("/healthz").status == 200
@@ -292,10 +292,10 @@ class TestMemory:
     @pytest.mark.parametrize(
         "head",
         [
-            b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"x" * 9000),
-            b"GET / HTTP/1.1\r\nHost: a\r\nCookie: %b\r\n\r\n" % (b"x" * 70_000),
-            b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % (b"X-A: b\r\n" * 500),
-            b"GET / HTTP/1.1\r\nHost: a\r\n%b: a\r\n\r\n" % (b"x" * 70_000),
+            b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (b"x" * 9000),
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: %b\r\n\r\n" % (b"x" * 70_000),
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n%b\r\n" % (b"X-A: b\r\n" * 500),
+            b"GET / HTTP/1.1\r\nHost: localhost\r\n%b: a\r\n\r\n" % (b"x" * 70_000),
         ],
         ids=["address", "cookie", "headers", "header's name"],
     )

@@ -64,7 +64,7 @@ def visits(browser: Browser, tmp_path: Path) -> Iterator[Visits]:
 @pytest.fixture(scope="module")
 def site(start_site: Callable[..., Site]) -> Site:
     """An application that the tests of a module share."""
-    return start_site(CHATAPP_MODELS="fake-model,other-model")
+    return start_site(CHATAPP_MODELS="fake-model,other-model", CHATAPP_HOSTS="chat.example")
 
 
 @pytest.fixture

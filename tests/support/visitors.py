@@ -67,14 +67,14 @@ class Visitors:
             return read_reply(sock).status
 
 
-LOOK = b"GET /readyz HTTP/1.1\r\nHost: chat\r\n\r\n"
+LOOK = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def question(message: str) -> bytes:
     """A request that starts an answer."""
     body = json.dumps({"message": message}).encode()
     return (
-        b"POST /api/chat HTTP/1.1\r\nHost: chat\r\nContent-Type: application/json\r\n"
+        b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     )
 

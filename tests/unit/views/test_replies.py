@@ -23,7 +23,7 @@ class TestReplies:
         response = client.post("/api/chat", json={"message": "Hi"}, headers=headers)
         assert response.status_code == 200
         assert response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
-        assert response.headers["Cache-Control"] == "no-cache, no-transform"
+        assert response.headers["Cache-Control"] == "private, no-store, no-transform"
         assert response.headers["X-Accel-Buffering"] == "no"
         assert "Content-Length" not in response.headers
         assert response.data.startswith(b"retry: 1000\n")
