@@ -39,6 +39,7 @@ class Settings(CostSettings, UpstreamSettings):
         None,
         "Where conversations are stored: `postgresql://…` or `sqlite:////…`; unset: the file "
         "`chat.db` in the instance folder. If it is set, run `chatapp migrate` first.",
+        hidden=True,
     )
     database_pool: int = option(4, "Maximum database connections per worker.", minimum=1)
     ledger_age: float = option(
@@ -48,7 +49,16 @@ class Settings(CostSettings, UpstreamSettings):
     secret: str | None = option(
         None,
         "Signs the visitor cookie; unset: the application's `SECRET_KEY`, or one that is generated "
-        "once and stored in the instance folder. Several machines must share one.",
+        "once and stored in the instance folder. Several machines must share one. It has at least "
+        "16 bytes.",
+        mend="secret",
+    )
+    secret_fallbacks: tuple[str, ...] = option(
+        (),
+        "Former secrets, comma-separated, the newest first: what they have signed stays valid when "
+        "`CHATAPP_SECRET` has changed. With the application's `SECRET_KEY`, its "
+        "`SECRET_KEY_FALLBACKS` are used as well.",
+        mend="secret",
     )
     login_required: bool = option(
         False, "Refuse visitors who have not signed in to the application (`not_signed_in`)."
@@ -78,6 +88,7 @@ class Settings(CostSettings, UpstreamSettings):
         None,
         "Where workers find each other's answers: a database URL, `redis://…`, or `memory://` (not "
         "shared between workers); unset: the database.",
+        hidden=True,
     )
     flush_interval: float = option(
         0.2,
@@ -159,6 +170,7 @@ class Settings(CostSettings, UpstreamSettings):
         None,
         "Where questions are counted: for all workers in `redis://…`, or in each worker's memory "
         "with `memory://`; unset: in the database, for all workers.",
+        hidden=True,
     )
     new_visitors: str | None = option(
         None,

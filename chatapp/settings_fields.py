@@ -18,6 +18,7 @@ PREFIX = "CHATAPP_"
 AROUND = " \t\r\n\f\v\u00a0\u200b\u2060\ufeff"
 """What gets around a value when it is copied, or read from a file."""
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]+)?", re.ASCII)
+LEAST_SECRET_BYTES = 16
 ENDPOINTS = ("/chat/completions", "/completions")
 """Paths that are added for each request."""
 
@@ -30,13 +31,16 @@ def option(
     minimum: float | None = None,
     choices: tuple[str, ...] = (),
     mend: str = "",
+    hidden: bool = False,
 ) -> Any:
     """A dataclass field that carries its documentation, its variable's name and its bounds.
 
     :param mend: which of `MENDS` finds out what is plainly meant by a text.
+    :param hidden: the value is, or contains, a secret: neither `repr` nor a message shows it.
     """
+    hidden = hidden or mend in ("key", "secret")
     metadata = {"doc": doc, "env": env, "minimum": minimum, "choices": choices, "mend": mend}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata | {"hidden": hidden}, repr=not hidden)
 
 
 def variable(each: Field[Any]) -> str:
@@ -61,6 +65,20 @@ def key(name: str, value: str) -> str:
     if wrong is not None:
         raise ConfigError(
             f"{name} has a character that no key has, its {wrong}. of {len(value)}. Copy it anew."
+        )
+    return value
+
+
+def secret(name: str, value: str) -> str:
+    """What signs. A message never shows it.
+
+    :raises ConfigError: it is so short that it can be found out by trying.
+    """
+    value = value.strip(AROUND)
+    if len(value.encode(errors="surrogatepass")) < LEAST_SECRET_BYTES:
+        raise ConfigError(
+            f"{name} has a secret of fewer than {LEAST_SECRET_BYTES} bytes, which can be found out "
+            "by trying. Take what `openssl rand -hex 32` prints."
         )
     return value
 
@@ -131,6 +149,7 @@ MENDS: dict[str, Callable[[str, str], str]] = {
     "azure_address": azure_address,
     "host": host,
     "key": key,
+    "secret": secret,
     "word": word,
 }
 
@@ -197,7 +216,9 @@ def convert(name: str, value: Any, each: Field[Any]) -> Any:
             return value if isinstance(value, bool) else _TRUTH[str(value).strip().lower()]
         converted = kind(value)
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        raise ConfigError(f"{name}={value!r} is not of the kind {kind.__name__}.") from None
+        shown = name if each.metadata["hidden"] else f"{name}={value!r}"
+        of = getattr(kind, "__name__", str(kind))
+        raise ConfigError(f"{shown} is not of the kind {of}.") from None
     if (choices := each.metadata["choices"]) and converted not in choices:
         raise ConfigError(f"{name}={value!r} is none of {', '.join(choices)}.")
     if mend := each.metadata["mend"]:

@@ -58,7 +58,7 @@ def build_components(
     """
     folder = _folder(app, settings)
     database, event_log = _storage(app, folder, settings)
-    secret, secret_fault = _secret(app, settings)
+    secrets, secret_fault = _secrets(app, settings)
     store = _build_store(database, settings)
     upstream = Upstream(
         settings,
@@ -77,10 +77,10 @@ def build_components(
         upstream=upstream,
         service=_build_service(core, name, Expiry(settings, database, name)),
         stalls=SlowClientGuard(settings.send_timeout),
-        secret=secret,
+        secrets=secrets,
         setup=SetupCheck(
             [
-                (secret_fault, secret),
+                (secret_fault, secrets),
                 (database.fault, database.probe),
                 (event_log.fault, event_log.last_published),
             ]
@@ -115,22 +115,24 @@ def _register_commands(app: Flask, core: "_Core", owners: str) -> None:
     commands.repairs.append((core.event_log, repair.end_unwritten))
 
 
-def _secret(app: Flask, settings: Settings) -> tuple[Callable[[], str], SetupFault]:
-    """What gives the secret, and what is wrong where it can't."""
+def _secrets(app: Flask, settings: Settings) -> tuple[Callable[[], list[str]], SetupFault]:
+    """What gives the secrets, the one that signs last, and what is wrong where it can't."""
     fault = SetupFault()
 
     @functools.cache
-    def secret() -> str:
+    def secrets() -> list[str]:
+        former: list[str | bytes] = [*settings.secret_fallbacks]
         # Read late: an application may set its SECRET_KEY after the extensions.
         given = settings.secret or app.secret_key
-        if isinstance(given, bytes):
-            given = given.hex()
-        if given:
-            return given
-        with fault.watch():
-            return kept_secret(_folder(app, settings))
+        if not settings.secret:
+            former += app.config.get("SECRET_KEY_FALLBACKS") or ()
+        if not given:
+            with fault.watch():
+                given = kept_secret(_folder(app, settings))
+        keys = [*reversed(former), given]
+        return [each.hex() if isinstance(each, bytes) else each for each in keys]
 
-    return secret, fault
+    return secrets, fault
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ..errors import ConfigError
+from ..runtime.own_files import keep_private, make_folder, open_own
 from .engines import make_engine
 from .postgresql import PostgreSQL
 
@@ -196,9 +197,12 @@ class SQLite:
         """
         try:
             if self._file is None:  # Else it is gone, and whoever had it open makes no empty one.
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            return open(f"{self._path}.lock", "w")
+                make_folder(self._path.parent)
+                os.close(open_own(self._path, os.O_RDWR | os.O_CREAT))
+                for beside in (self._log_path, self._path.with_name(f"{self._path.name}-shm")):
+                    keep_private(beside)
+            lock = Path(f"{self._path}.lock")
+            return open(open_own(lock, os.O_WRONLY | os.O_CREAT), "w")
         except OSError as error:
             raise ConfigError(
                 f"The database can't be kept in {self._path} ({error.strerror}). "

@@ -7,6 +7,7 @@ the time of issue.
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -19,15 +20,15 @@ _SHAPE: Final = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 class Tickets:
     """Issues and reads tickets.
 
-    :param secret: signs them.
+    :param keys: secrets; the last one signs, and all are accepted.
     :param age: seconds that a ticket is valid.
     :param chat: the chat's name; tickets of another chat with the same secret are invalid.
     """
 
-    def __init__(self, secret: str, age: int, chat: str = "") -> None:
+    def __init__(self, keys: Sequence[str], age: int, chat: str = "") -> None:
         self._age = age
         self._serializer = URLSafeTimedSerializer(
-            secret,
+            list(keys),
             salt=f"chatapp.ticket.{chat}",
             # 48 bytes are exactly 64 characters of base64. With another length there would be
             # unused bits, and a changed character could decode to the same signature.

@@ -6,18 +6,20 @@ The cookie contains a random id and nothing else.
 import os
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from itsdangerous import BadSignature, Signer
 
 from ..errors import ConfigError
+from ..runtime.own_files import make_folder, open_own
+from ..settings_fields import LEAST_SECRET_BYTES
 
 COOKIE: Final = "chatapp_visitor"
 COOKIE_MAX_AGE: Final = 365 * 24 * 3600
 """Seconds."""
 SECRET_FILE: Final = "chatapp-secret"  # noqa: S105 - the name of a file
-SECRET_LEAST_BYTES: Final = 16
 
 
 def cookie_name(chat: str, path: str, *, secure: bool) -> str:
@@ -40,10 +42,13 @@ def count_of(name: str, header: str) -> int:
 
 
 class Visitors:
-    """Makes and reads the cookie's value."""
+    """Makes and reads the cookie's value.
 
-    def __init__(self, secret: str) -> None:
-        self._signer = Signer(secret, salt="chatapp.visitor", key_derivation="hmac")
+    :param keys: secrets; the last one signs, and all are accepted.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._signer = Signer(list(keys), salt="chatapp.visitor", key_derivation="hmac")
 
     def new(self) -> tuple[str, str]:
         """The id of a new visitor, and the cookie for it."""
@@ -67,19 +72,20 @@ def kept_secret(folder: Path) -> str:
     try:
         if not path.exists():
             _make(path)
-        secret = path.read_bytes().strip()
+        with open(open_own(path, os.O_RDONLY), "rb") as file:
+            secret = file.read().strip()
     except OSError as error:
         raise ConfigError(
             f"The visitor cookie's secret can't be stored in {folder} ({error.strerror}). "
             "Set CHATAPP_SECRET, or make the folder writable."
         ) from None
-    if len(secret) < SECRET_LEAST_BYTES:
+    if len(secret) < LEAST_SECRET_BYTES:
         raise ConfigError(f"{path} contains no secret. Delete it, and a new one is created.")
     return secret.decode("latin-1")
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_urlsafe(32))

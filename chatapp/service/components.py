@@ -1,6 +1,6 @@
 """The components of one chat. Built by `wiring`, passed to the views; nothing is global."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..conversations.store import Store
@@ -20,6 +20,6 @@ class Components:
     upstream: Upstream
     service: Service
     stalls: SlowClientGuard
-    secret: Callable[[], str]
+    secrets: Callable[[], Sequence[str]]
     """What cookies and tickets are signed with. Raises `Misconfigured`."""
     setup: SetupCheck

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from ..errors import LocalModelError
+from ..runtime.own_files import make_folder, open_own
 
 if sys.platform != "win32":
     import fcntl
@@ -127,7 +128,7 @@ class LocalModel:
         """Be a user. False while a model process that found itself unused is about to exit."""
         users = self._users.get(USERS)
         if users is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             opened = _open(self._folder / USERS)
             # No threading.Lock: one that was made before gevent's patching, in the process that
             # forked this one, would block all greenlets.
@@ -170,7 +171,8 @@ class LocalModel:
         if (model := weights()) is None:
             raise LocalModelError(missing() or "The weights of the local model are gone.")
         arguments = [str(Path(__file__).parents[1]), str(self._folder), str(model)]
-        with (self._folder / LOG).open("wb") as log:
+        log_file = open_own(self._folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        with open(log_file, "wb") as log:
             process = subprocess.Popen(  # noqa: S603  all of it is ours
                 [sys.executable, "-P", "-c", BOOT, *arguments],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -281,8 +283,7 @@ def _published(path: str) -> LocalServer | None:
 
 
 def _open(path: Path) -> int:
-    # flock needs only read access, which works for files of other users as well.
-    return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    return open_own(path, os.O_RDONLY | os.O_CREAT)
 
 
 def _lock(descriptor: int, kind: int) -> bool:

@@ -33,10 +33,10 @@ def build_blueprint(
         settings=components.settings,
         log_in=log_in,
         watch=watch,
-        visitors=functools.cache(lambda: Visitors(components.secret())),
+        visitors=functools.cache(lambda: Visitors(components.secrets())),
         admit_visitor=components.service.limits.check_visitor,
         tickets=functools.cache(
-            lambda: Tickets(components.secret(), components.settings.ticket_age, name)
+            lambda: Tickets(components.secrets(), components.settings.ticket_age, name)
         ),
     )
     auth.register(blueprint, who)

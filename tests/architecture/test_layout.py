@@ -31,7 +31,7 @@ IMPORTS = {
     "eventlog": "answers database runtime",
     "answers": "runtime",
     "database": "runtime",
-    "identity": "",
+    "identity": "runtime",
     "runtime": "",
 }
 

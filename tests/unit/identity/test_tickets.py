@@ -12,7 +12,7 @@ from chatapp.identity.tickets import MAX_TICKET_CHARS, Tickets
 from chatapp.identity.visitor_cookie import Visitors
 from tests.support.hypothesis_settings import FEW, MANY, TEXTS
 
-TICKETS = Tickets("a secret", 300)
+TICKETS = Tickets(["a secret"], 300)
 IDS = st.text(st.sampled_from("abcXYZ019_-"), min_size=1, max_size=20)
 
 
@@ -79,7 +79,7 @@ def test_it_is_good_for_its_time_only(
 
 
 def test_another_secret_signs_other_tickets() -> None:
-    assert Tickets("another secret", 300).read(TICKETS.issue("a", "o"), "a") is None
+    assert Tickets(["another secret"], 300).read(TICKETS.issue("a", "o"), "a") is None
 
 
 def test_a_ticket_is_no_cookie_and_a_cookie_no_ticket() -> None:

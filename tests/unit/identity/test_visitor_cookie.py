@@ -14,26 +14,26 @@ from tests.support.hypothesis_settings import FEW
 
 
 def test_a_cookie_of_ours_names_its_visitor_in_every_worker() -> None:
-    owner, cookie = Visitors("secret").new()
-    assert Visitors("secret").read(cookie) == owner
+    owner, cookie = Visitors(["secret"]).new()
+    assert Visitors(["secret"]).read(cookie) == owner
 
 
 def test_visitors_are_different_and_their_ids_can_not_be_guessed() -> None:
-    visitors = Visitors("secret")
+    visitors = Visitors(["secret"])
     owners = {visitors.new()[0] for _ in range(100)}
     assert len(owners) == 100
     assert all(len(owner) > 20 for owner in owners)
 
 
 def test_a_cookie_of_another_secret_is_nobodys() -> None:
-    _, cookie = Visitors("one").new()
-    assert Visitors("two").read(cookie) is None
+    _, cookie = Visitors(["one"]).new()
+    assert Visitors(["two"]).read(cookie) is None
 
 
 @FEW
 @given(st.integers(0, 200), st.characters(codec="latin-1"))
 def test_a_cookie_that_was_changed_anywhere_is_nobodys(place: int, character: str) -> None:
-    visitors = Visitors("secret")
+    visitors = Visitors(["secret"])
     owner, cookie = visitors.new()
     place %= len(cookie)
     forged = cookie[:place] + character + cookie[place + 1 :]
@@ -48,12 +48,12 @@ def test_a_cookie_that_was_changed_anywhere_is_nobodys(place: int, character: st
 @FEW
 @given(st.text(max_size=60))
 def test_whatever_a_cookie_holds_reading_it_never_fails(cookie: str) -> None:
-    assert Visitors("secret").read(cookie) is None
+    assert Visitors(["secret"]).read(cookie) is None
 
 
 @pytest.mark.parametrize("cookie", ["", ".", "a.", ".a", "a.b.c", "\ud800", "x" * 100_000])
 def test_cookies_that_are_none(cookie: str) -> None:
-    assert Visitors("secret").read(cookie) is None
+    assert Visitors(["secret"]).read(cookie) is None
 
 
 def test_the_secret_is_made_once_and_only_its_owner_can_read_it(tmp_path: Path) -> None:
