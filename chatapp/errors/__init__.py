@@ -30,6 +30,20 @@ class UnknownField(InvalidRequest):
     code = "unknown_field"
 
 
+class UnsupportedContent(InvalidRequest):
+    """A message has a part that is no text."""
+
+    code = "unsupported_content"
+
+
+class NotAllowed(ChatAppError):
+    """The settings keep this from clients."""
+
+    code = "not_allowed"
+    status = 403
+    retryable = False
+
+
 class CrossSite(ChatAppError):
     code = "cross_site"
     status = 403
