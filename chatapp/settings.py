@@ -225,6 +225,24 @@ class Settings(CostSettings, UpstreamSettings):
     history_max_messages: int = option(
         1000, "Maximum messages of a history; more is `invalid_request`.", minimum=1
     )
+    client_histories: bool = option(
+        True, "Let clients send whole histories (`messages`). False: `not_allowed`."
+    )
+    client_system: bool = option(
+        False,
+        "Let clients send messages of the roles `system` and `developer` in histories. False: "
+        "`not_allowed`.",
+    )
+    client_options: bool = option(
+        True,
+        "Let clients set sampling options, and a system prompt for a conversation. False: "
+        "`not_allowed`.",
+    )
+    client_max_tokens: int = option(
+        32_768,
+        "Maximum `max_tokens` that a client may ask for; more is `invalid_request`.",
+        minimum=1,
+    )
     history_max_tokens: int = option(
         100_000,
         "Maximum tokens of a history sent upstream, estimated; its oldest messages are left out.",

@@ -74,6 +74,12 @@ class UpstreamSettings:
         "Seconds that the upstream may be silent; a reasoning model can think for minutes.",
         minimum=0.001,
     )
+    upstream_wordless: float = option(
+        1200.0,
+        "Seconds for which the upstream may send signs of life, such as comments, and nothing of "
+        "an answer; then `upstream_timeout`.",
+        minimum=0.001,
+    )
 
     @property
     def upstream_named(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Final
 from ..answers.slot import Slot
 from ..errors import StorageUnavailable
 from ..runtime.background import BackgroundTask
+from ..runtime.retry_queue import write_apart
 from .ledger import Closed, Ledger, Opened
 
 RECORDED_WITHIN: Final = 0.25
@@ -34,6 +35,9 @@ class LedgerWriter:
         except StorageUnavailable:
             self._add(call)
             return
+        except Exception:  # One that waits may be refused; apart, it holds nothing up.
+            self._enter()
+            admitted = self._ledger.admit((), call, slot)
         if not admitted:
             raise slot.refusal()
 
@@ -68,9 +72,21 @@ class LedgerWriter:
 
     def _enter(self) -> None:
         with self._entering:
-            with self._lock:
-                entries = self._entries[:]
-            if entries:
-                self._ledger.note(entries)
-                with self._lock:
-                    del self._entries[: len(entries)]
+            while entries := self._waiting():
+                refused = write_apart(self._ledger.note, entries, self._settled)
+                # Open calls would count as running answers.
+                ends = [(each, _bare(each)) for each in refused if isinstance(each, Closed)]
+                self._add(*(bare for each, bare in ends if bare != each))
+
+    def _waiting(self) -> list[Opened | Closed]:
+        with self._lock:
+            return self._entries[:]
+
+    def _settled(self, count: int) -> None:
+        with self._lock:
+            del self._entries[:count]
+
+
+def _bare(closed: Closed) -> Closed:
+    """That a call has ended, and nothing else that may be refused."""
+    return Closed(closed.answer_id, "failed", running_key=closed.running_key)

@@ -75,7 +75,7 @@ calls: Final = sa.Table(
     sa.Column("outcome", sa.Text),
     sa.Column("usage", JSON),
     sa.Column("usage_source", sa.Text),
-    sa.Column("total_tokens", sa.Integer, nullable=False),
+    sa.Column("total_tokens", sa.BigInteger, nullable=False),
     # The worker that has made it.
     sa.Column("writer", sa.Text),
     # What its answer counts under as a concurrent one, until it ends.

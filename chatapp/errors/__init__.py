@@ -33,6 +33,20 @@ class UnknownField(InvalidRequest):
     code = "unknown_field"
 
 
+class UnsupportedContent(InvalidRequest):
+    """A message has a part that is no text."""
+
+    code = "unsupported_content"
+
+
+class NotAllowed(ChatAppError):
+    """The settings keep this from clients."""
+
+    code = "not_allowed"
+    status = 403
+    retryable = False
+
+
 class NotFound(ChatAppError):
     """Does not exist, or belongs to somebody else: the two are not told apart."""
 

@@ -232,18 +232,26 @@ class Generator:
 
 
 def prompt_for(
-    conversation: Conversation, answer_id: str, model: str, options: dict[str, Any]
+    conversation: Conversation,
+    answer_id: str,
+    model: str,
+    options: dict[str, Any],
+    settings: Settings,
 ) -> Prompt:
     """The prompt for an answer of a conversation: the turns before it, with its settings.
 
-    The request's options take precedence over the conversation's.
+    The request's options take precedence over the conversation's, which only count where clients
+    may set any.
     """
     messages = [
         {"role": message.role, "content": message.content.for_upstream()}
         for message in conversation.turns_before(answer_id)
     ]
-    if prompt := conversation.settings.get("system_prompt"):
+    own = conversation.settings if settings.client_options else {}
+    if prompt := own.get("system_prompt"):
         messages.insert(0, {"role": "system", "content": prompt})
     return Prompt(
-        model=model, messages=messages, options=sampling_of(conversation.settings) | options
+        model=model,
+        messages=messages,
+        options=sampling_of(own, settings.client_max_tokens) | options,
     )

@@ -51,14 +51,28 @@ class Word:
 
 _WORD: Final = re.compile(r"[a-z]{1,16}", re.ASCII)
 
+MAX_TOKENS: Final = 10_000_000
+
 SAMPLING_OPTIONS: Final[Mapping[str, SamplingOption]] = {
     "temperature": Number(0, 2),
     "top_p": Number(0, 1),
-    "max_tokens": Number(1, 10_000_000, whole=True),
+    "max_tokens": Number(1, MAX_TOKENS, whole=True),
     "reasoning_effort": Word("low, medium or high"),
 }
 
 
-def sampling_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampling options among a conversation's settings."""
-    return {name: settings[name] for name in SAMPLING_OPTIONS if name in settings}
+def check_option(name: str, value: Any, max_tokens: int) -> None:
+    """As `SamplingOption.check`, with a ceiling of this chat's for `max_tokens`."""
+    option = SAMPLING_OPTIONS[name]
+    if name == "max_tokens":
+        option = Number(1, min(max_tokens, MAX_TOKENS), whole=True)
+    option.check(name, value)
+
+
+def sampling_of(settings: Mapping[str, Any], max_tokens: int) -> dict[str, Any]:
+    """The sampling options among a conversation's settings, which may be older than the ceiling."""
+    options = {name: settings[name] for name in SAMPLING_OPTIONS if name in settings}
+    asked = options.get("max_tokens")
+    if isinstance(asked, int) and asked > max_tokens:
+        options["max_tokens"] = max_tokens
+    return options

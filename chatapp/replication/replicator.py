@@ -19,6 +19,7 @@ from ..answers.outcome import RUNNING, Status
 from ..errors import StorageUnavailable
 from ..eventlog import EventLog, PendingMessage, Written
 from ..runtime.background import BackgroundTask
+from ..runtime.retry_queue import write_apart
 from .batches import Batch, Entry
 from .segments import record_of
 
@@ -36,6 +37,8 @@ MAX_PENDING_MESSAGES: Final = 10_000
 """Maximum publications that wait while the event log is down."""
 CONFIRMED_FOR: Final = 1.0
 """Seconds after a flush for which an answer is certainly ours; less than any lease."""
+Heard = list[tuple[Callable[[Answer], None], Answer]]
+"""What to call when a flush is over, and with which answer."""
 
 
 class Replicator:
@@ -183,7 +186,7 @@ class Replicator:
         return self._flush(urgent=True)
 
     def _flush(self, urgent: bool) -> float | None:
-        heard: list[tuple[Callable[[Answer], None], Answer]] = []
+        heard: Heard = []
         self._urgent_at = math.inf
         try:
             with self._flushing:
@@ -196,7 +199,7 @@ class Replicator:
                     self._log.discard(forgotten)
                     with self._lock:
                         del self._forgotten[: len(forgotten)]
-                more = self._write(entries, heard)
+                more = self._write_what_is_taken(entries, heard)
         finally:
             # Outside the lock: a callback may end the answer, which needs a flush.
             for tell, answer in heard:
@@ -211,7 +214,9 @@ class Replicator:
     def _claim(self, entries: list[Entry]) -> None:
         new = [entry for entry in entries if entry.record and entry.record.key is None]
         if new:
-            self._log.add([entry.record for entry in new if entry.record])
+            refused = write_apart(self._log.add, [each.record for each in new if each.record])
+            for entry in (each for each in new if each.record in refused):
+                self._drop(entry)
         for entry in new:
             entry.record = None
         for entry in entries:
@@ -221,9 +226,37 @@ class Replicator:
                     self._log.claim(replace(entry.record, key=None))
                 entry.record = None
 
-    def _write(
-        self, entries: list[Entry], heard: list[tuple[Callable[[Answer], None], Answer]]
-    ) -> bool:
+    def _write_what_is_taken(self, entries: list[Entry], heard: Heard) -> bool:
+        """As `_write`; what the event log refuses holds nothing up."""
+        try:
+            return self._write(entries, heard)
+        except StorageUnavailable:
+            raise
+        except Exception:
+            logger.warning("the event log refuses a batch; its parts are written apart")
+        self._publish_apart()
+        for entry in entries:
+            try:
+                self._write([entry], heard)
+            except StorageUnavailable:
+                raise
+            except Exception:
+                logger.exception("answer %s can't be stored in the event log", entry.answer.id)
+                self._drop(entry)
+        return True
+
+    def _publish_apart(self) -> None:
+        posts = tuple(self._posts)
+
+        def settled(count: int) -> None:
+            with self._lock:
+                del self._posts[:count]
+
+        write_apart(lambda some: self._log.write(self._worker_id(), (), (), some), posts, settled)
+        for notify in self.on_published:
+            notify()
+
+    def _write(self, entries: list[Entry], heard: Heard) -> bool:
         """Write a batch. Returns whether more was left than fits into it."""
         if not self._entries and not self._posts:
             return False
@@ -261,7 +294,7 @@ class Replicator:
         entries: list[Entry],
         batch: Batch,
         written: Written,
-        heard: list[tuple[Callable[[Answer], None], Answer]],
+        heard: Heard,
     ) -> None:
         """Record what the event log has now, and act on its reply."""
         for entry in entries:

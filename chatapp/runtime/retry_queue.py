@@ -3,13 +3,43 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from ..errors import StorageUnavailable
 from .background import BackgroundTask
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def write_apart(
+    write: Callable[[Sequence[T]], Any],
+    items: Sequence[T],
+    settled: Callable[[int], None] = lambda _count: None,
+) -> list[T]:
+    """Write items together; if some can't be written, the others without them.
+
+    :param write: writes all of them or none.
+    :param settled: called with a number of items, in their order, when these need nothing more.
+    :returns: those that were refused, which are logged.
+    :raises StorageUnavailable: what has become of those that are not settled is unknown.
+    """
+    try:
+        write(items)
+        refused: list[T] = []
+    except StorageUnavailable:
+        raise
+    except Exception:
+        if len(items) > 1:
+            half = len(items) // 2
+            first = write_apart(write, items[:half], settled)
+            return first + write_apart(write, items[half:], settled)
+        logger.exception("an entry can't be stored and was dropped")
+        refused = list(items)
+    settled(len(items))
+    return refused
 
 
 class RetryQueue:

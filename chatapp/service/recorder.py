@@ -1,18 +1,22 @@
 """Records ended answers: in the message, the ledger and a push event to the owner's pages."""
 
+import logging
 from typing import Any
 
 from ..answers.answer import Answer, Moved
 from ..answers.events import EventType
+from ..answers.outcome import Outcome, Status
 from ..conversations.ledger import Closed, tokens_said
 from ..conversations.ledger_writer import LedgerWriter
 from ..conversations.store import Content, Store
-from ..errors import NotFound, StorageUnavailable
+from ..errors import InternalError, NotFound, StorageUnavailable
 from ..generation.generator import Generator
 from ..replication.pubsub import PushChannel
 from ..replication.replicator import Replicator
 from ..runtime.retry_queue import RetryQueue
 from .starter import about
+
+logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -50,9 +54,24 @@ class Recorder:
         self._pubsub.publish("answer", about(answer, "finished"), to=answer.owner)
 
     def _write_down(self, answer: Answer, fields: dict[str, Any]) -> None:
-        if title := self._store.update(answer.id, **fields):
+        if title := self._store_what_is_taken(answer, fields):
             renamed = {"action": "renamed", "id": answer.conversation_id, "title": title}
             self._pubsub.publish("conversation", renamed, to=answer.owner)
+
+    def _store_what_is_taken(self, answer: Answer, fields: dict[str, Any]) -> str | None:
+        """Store an ended answer; where the database refuses that, at least that it has ended.
+
+        A message that stays `running` would block its conversation.
+        """
+        try:
+            return self._store.update(answer.id, **fields)
+        except StorageUnavailable:
+            raise
+        except Exception:
+            logger.exception("the end of answer %s can't be stored as it is", answer.id)
+        error = InternalError("This answer could not be stored. Ask again.")
+        outcome = Outcome(error=error)
+        return self._store.update(answer.id, status=Status.FAILED, outcome=outcome)
 
     def is_wanted(self, answer: Answer) -> bool:
         """Whether an answer that the event log has lost should be written there again."""

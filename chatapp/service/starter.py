@@ -230,7 +230,9 @@ class Starter:
             conversation = self._in_slot(lambda: self._record(answer, asked, model, chosen, slot))
             message = conversation.messages[answer.id]
             answer.conversation_id, answer.created_at = conversation.id, message.created_at
-            question = prompt_for(conversation, answer.id, message.model or chosen, asked.options)
+            question = prompt_for(
+                conversation, answer.id, message.model or chosen, asked.options, self.settings
+            )
         else:
             prompt = estimated_prompt(asked.messages)
             call = Opened.now(answer.id, answer.owner, chosen, prompt, slot.key)

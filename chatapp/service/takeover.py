@@ -92,7 +92,7 @@ class Takeover:
         if messages := request.get("messages"):
             return Prompt(model=model, messages=messages, options=options)
         conversation = self._store.conversation_of(answer.owner, answer.id)
-        return prompt_for(conversation, answer.id, model, options)
+        return prompt_for(conversation, answer.id, model, options, self._settings)
 
 
 def skip_unknown(answer: Answer) -> None:

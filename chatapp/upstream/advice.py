@@ -9,7 +9,6 @@ from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 from ..errors import (
-    SEEN_CHARS,
     ChatAppError,
     UpstreamAddress,
     UpstreamAuth,
@@ -25,7 +24,7 @@ from ..errors import (
     UpstreamTooLong,
     UpstreamUnreachable,
 )
-from .reports import Report
+from .reports import MAX_WORDS_CHARS, Report
 
 Statuses = Collection[int]
 
@@ -238,7 +237,7 @@ def reported(error: Any) -> ChatAppError:
     """The fault that an `error` object in a stream tells of."""
     report = Report.of_object(error)
     fault = error_for(report, wait=BROKEN_OFF_WAIT if report.wait is None else report.wait)
-    fault.seen = f"reported in the stream: {str(error)[:SEEN_CHARS]!r}"
+    fault.seen = f"reported in the stream: {str(error)[:MAX_WORDS_CHARS]!r}"
     return fault
 
 

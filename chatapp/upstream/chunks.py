@@ -16,6 +16,7 @@ from .advice import reported
 from .choices import FirstChoice
 from .chunk_types import Chunk, Usage, decode, decode_known
 from .finish_reasons import finish_reason
+from .loose_values import MAX_COUNT, count_from
 from .odd_chunks import OddChunk, read_odd_chunk
 from .sent_back import SentBack
 from .tool_calls import ToolCall, ToolCalls
@@ -157,13 +158,13 @@ class ChunkReader:
         if choice.finish_reason:
             self._finish(choice.finish_reason, bool(text or reasoning or calls))
         if chunk.usage:
-            self.usage = tokens(chunk.usage)
+            self.usage = tokens(chunk.usage) or self.usage
 
     def _accept_without_choice(self, chunk: Chunk, data: bytes, deltas: list[Delta]) -> None:
         if chunk.error:
             raise reported(chunk.error)
         if chunk.usage:
-            self.usage = tokens(chunk.usage)
+            self.usage = tokens(chunk.usage) or self.usage
         else:
             self._read_again(data, deltas)
 
@@ -176,7 +177,7 @@ class ChunkReader:
         if odd.error:
             raise reported(odd.error)
         if odd.usage:
-            self.usage = tokens(Usage(**odd.usage))
+            self.usage = tokens(Usage(**odd.usage)) or self.usage
         if odd.choice is None or odd.choice != self._choice.index:
             return
         if odd.reasoning:
@@ -282,11 +283,15 @@ class ChunkReader:
             self._careful = True
 
 
-def tokens(usage: Usage) -> dict[str, int]:
-    """Usage in our three fields."""
-    prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
+def tokens(usage: Usage) -> dict[str, int] | None:
+    """Usage in our three fields, within bounds; None: it says nothing."""
+    prompt = count_from(usage.prompt_tokens) or 0
+    completion = count_from(usage.completion_tokens) or 0
+    total = max(count_from(usage.total_tokens) or 0, prompt + completion)
+    if not total:
+        return None
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": usage.total_tokens or prompt + completion,
+        "total_tokens": min(total, int(MAX_COUNT)),
     }

@@ -29,7 +29,8 @@ from .completion_stream import CompletionStream, ReadBody
 from .errors import report_of, translate_errors, way
 from .model_catalog import LIST_SECONDS, MAX_LIST_BYTES, ModelCatalog
 from .refused_options import RefusedOptions, asked_for, without
-from .transport import Cancellation, current_cancellation
+from .scrubbing import keys_of
+from .transport import Cancellation, GuardedTransport, current_cancellation
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +201,16 @@ class Upstream:
         if think_tags == "opened" and messages[-1].get("role") == "assistant":
             think_tags = "auto"  # An answer goes on: its text has begun.
         reader = ChunkReader(think_tags, keep="tools" in options)
-        return CompletionStream(response, c, prompt, read_body, settings.upstream_timeout, reader)
+        return CompletionStream(
+            response,
+            c,
+            prompt,
+            read_body,
+            settings.upstream_timeout,
+            reader,
+            settings.upstream_wordless,
+            keys_of(response.request),
+        )
 
     def _ask_twice(self, *asked: Any) -> httpx2.Response:
         """Ask; again where the embedded model has died since: it bills nobody, and starts anew."""
@@ -269,7 +279,10 @@ class Upstream:
             pool=5.0,
         )
         http = httpx2.Client(
-            transport=self._transport(), timeout=timeout, trust_env=False, follow_redirects=True
+            transport=GuardedTransport(self._transport()),
+            timeout=timeout,
+            trust_env=False,
+            follow_redirects=True,
         )
         common: dict[str, Any] = {
             "http_client": http,

@@ -1,7 +1,9 @@
 """An answer on its way from the upstream: its bytes in, its pieces out."""
 
+import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 import httpx2
@@ -16,6 +18,7 @@ from ..errors import (
     UpstreamTimeout,
 )
 from .chunks import ChunkReader, Delta
+from .scrubbing import without_secrets
 from .sse_decoder import Decoder, MessageTooLarge
 from .tool_calls import ToolCall
 from .transport import Cancellation, RawBody
@@ -46,6 +49,8 @@ class CompletionStream:
     :param read_body: passes the bytes on in `copy`; None: the calling thread.
     :param silence: seconds that `read_body` waits for bytes.
     :param reader: of the chunks.
+    :param wordless: seconds for which bytes may come that say nothing of the answer.
+    :param keys: that must not get into a report.
     """
 
     __slots__ = (
@@ -53,14 +58,17 @@ class CompletionStream:
         "_cancellation",
         "_complete",
         "_decoder",
-        "_encoded",
         "_ended",
+        "_keys",
         "_prompt_tokens",
         "_read_body",
         "_reader",
         "_silence",
         "_tail",
+        "_tail_until",
         "_valid",
+        "_waiting_since",
+        "_wordless",
         "_write",
         "finish_reason",
     )
@@ -73,28 +81,41 @@ class CompletionStream:
         read_body: ReadBody | None,
         silence: float,
         reader: ChunkReader | None = None,
+        wordless: float = math.inf,
+        keys: Collection[str] = (),
     ) -> None:
         self.finish_reason: str | None = None
         """`stop`, `length` or `content_filter`; None: not ended yet."""
-        encoded = "content-encoding" in response.headers
         # The response would keep the request with it, and so the whole history.
-        self._encoded = response if encoded else None
         self._body: RawBody = response.extensions["raw_body"]
         self._cancellation = cancellation
         self._prompt_tokens = prompt_tokens
-        self._read_body = None if encoded else read_body
+        self._read_body = read_body
         self._silence = silence
         self._reader = reader or ChunkReader()
         self._decoder: Decoder | WholeReply | None = None
         self._valid = False
         self._complete = False
+        self._wordless = wordless
+        self._keys = keys
+        self._waiting_since = 0.0
+        """Monotonic seconds; 0: the last bytes said something."""
         self._tail: threading.Timer | None = None
+        self._tail_until = 0.0
+        """Monotonic seconds up to which the end may take; 0: it has not begun."""
         self._write: Write | None = None
         self._ended: Ended | None = None
 
     def __iter__(self) -> Iterator[Delta]:
         try:
-            for block in self._encoded.iter_bytes() if self._encoded else self._body:
+            yield from self._deltas()
+        except ChatAppError as error:
+            without_secrets(error, self._keys)
+            raise
+
+    def _deltas(self) -> Iterator[Delta]:
+        try:
+            for block in self._body:
                 deltas: list[Delta] = []
                 try:
                     self._read(block, deltas)
@@ -161,6 +182,8 @@ class CompletionStream:
                 self.finish_reason = "length"
         except Exception as error:
             fault = error
+        if isinstance(fault, ChatAppError):
+            without_secrets(fault, self._keys)
         ended(fault)
 
     def _read(self, block: bytes, deltas: list[Delta]) -> None:
@@ -180,15 +203,35 @@ class CompletionStream:
                     "The model's server sent too much at once. Try again.", seen=str(error)
                 ) from None
             self._decoder = Decoder()
+        except RecursionError:
+            raise UpstreamInvalid(
+                "The model's server sent something unreadable.", seen="JSON that is nested too deep"
+            ) from None
         except ChatAppError:
             if not self._reader.ended:  # else the answer is whole, whatever came behind it
                 raise
+        if deltas:
+            self._waiting_since = 0.0
+        else:
+            self._note_wordless()
 
     def _patience(self) -> float:
         """Seconds for which more is waited for where a finish reason has been told."""
         if not self._reader.ended:
             return self._silence
-        return DOUBTFUL_TAIL_SECONDS if self._reader.may_go_on else TAIL_SECONDS
+        tail = DOUBTFUL_TAIL_SECONDS if self._reader.may_go_on else TAIL_SECONDS
+        now = time.monotonic()
+        self._tail_until = self._tail_until or now + tail
+        # What comes behind the end must not put it off for ever.
+        return tail if now <= self._tail_until else 0.0
+
+    def _note_wordless(self) -> None:
+        """:raises UpstreamTimeout: bytes have said nothing for too long, as those of comments."""
+        now = time.monotonic()
+        self._waiting_since = self._waiting_since or now
+        if now - self._waiting_since > self._wordless and not self._reader.ended:
+            seen = f"nothing of an answer for {self._wordless:g} s, though bytes came"
+            raise UpstreamTimeout("The model said nothing for too long. Ask again.", seen=seen)
 
     def _break_off(self, error: httpx2.HTTPError) -> None:
         """An answer whose end was told is whole, whatever came of the connection then."""
@@ -198,9 +241,6 @@ class CompletionStream:
         if isinstance(error, httpx2.TimeoutException):
             silent = "The model fell silent for too long. Ask again."
             raise UpstreamTimeout(silent, seen=seen) from None
-        if isinstance(error, httpx2.DecodingError):
-            unreadable = "The model's server sent something unreadable."
-            raise UpstreamInvalid(unreadable, seen=seen) from None
         raise UpstreamCut("The connection to the model broke. Ask again.", seen=seen) from None
 
     def _rest(self) -> Iterator[Delta]:

@@ -14,18 +14,19 @@ from ..errors import (
     SEEN_CHARS,
     ChatAppError,
     UpstreamAddress,
+    UpstreamInvalid,
     UpstreamTimeout,
     UpstreamUnconfigured,
     UpstreamUnreachable,
 )
 from .advice import DOWN, LATE, WRONG_ADDRESS, error_for
 from .reports import Report
-from .transport import Proxies
+from .scrubbing import keys_of, scrubbed, without_secrets
+from .transport import Proxies, RedirectedAway, UnwantedResponse
 
-KEYS: Final = ("authorization", "api-key")
-"""Headers that carry a secret."""
-MIN_KEY_CHARS: Final = 6
-"""A shorter one would be found in ordinary words."""
+WRONG_WAYS: Final = (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, RedirectedAway)
+"""Errors that tell of a wrong address."""
+MAX_ID_CHARS: Final = 100
 
 
 @contextlib.contextmanager
@@ -42,17 +43,18 @@ def translate_errors(model: str, asked: Collection[str] = ()) -> Iterator[None]:
         raise UpstreamTimeout(LATE, seen=f"{way(error.request)}: {error.__cause__!r}") from None
     except openai.APIConnectionError as error:
         cause = error.__cause__
-        seen = without_keys(f"{way(error.request)}: {cause!r}{hint(cause)}", error.request)
-        if isinstance(cause, httpx2.TooManyRedirects | httpx2.UnsupportedProtocol):
+        told = f"{way(error.request)}: {cause!r}{hint(cause)}"
+        seen = scrubbed(told, keys_of(error.request))
+        if isinstance(cause, WRONG_WAYS):
             raise UpstreamAddress(WRONG_ADDRESS, seen=seen) from None
+        if isinstance(cause, UnwantedResponse):
+            unreadable = "The model's server sent something unreadable."
+            raise UpstreamInvalid(unreadable, seen=seen) from None
         raise UpstreamUnreachable(DOWN, seen=seen) from None
     except openai.APIStatusError as error:
         raise refusal(error.response, error.response.text, model, asked) from None
     except httpx2.HTTPError as error:
-        # The SDK reads a refusal's body, and what breaks off there is no error of its own.
-        if refused := _refused_before(error):
-            raise refusal(refused, "", model, asked) from None
-        raise UpstreamUnreachable(DOWN, seen=repr(error)) from None
+        raise UpstreamUnreachable(DOWN, seen=scrubbed(repr(error))) from None
     except openai.OpenAIError as error:
         raise UpstreamUnconfigured(
             "The model's server is not set up completely; our log says what is missing.",
@@ -64,24 +66,14 @@ def refusal(
     response: httpx2.Response, text: str, model: str, asked: Collection[str]
 ) -> ChatAppError:
     """Ours for an HTTP error of the upstream's, whose body is `text`."""
-    report = Report.of_reply(response.status_code, text)
+    report, keys = Report.of_reply(response.status_code, text), keys_of(response.request)
     error = error_for(report, model, asked, retry_after(response.headers))
     error.seen = (
         f"status {response.status_code} from {way(response.request, response.history)}, "
-        f"its request {response.headers.get('x-request-id')!r}: "
-        f"{without_keys(text, response.request)[:SEEN_CHARS]!r}"
+        f"its request {response.headers.get('x-request-id', '')[:MAX_ID_CHARS]!r}: "
+        f"{scrubbed(text, keys)[:SEEN_CHARS]!r}"
     )
-    return error
-
-
-def _refused_before(error: BaseException) -> httpx2.Response | None:
-    """The refusal that was read when this happened."""
-    context: BaseException | None = error
-    while context is not None:
-        if isinstance(context, httpx2.HTTPStatusError):
-            return context.response
-        context = context.__context__
-    return None
+    return without_secrets(error, keys)
 
 
 def report_of(error: openai.APIStatusError) -> Report:
@@ -110,15 +102,6 @@ def hint(cause: BaseException | None) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in repr(cause):
         return "; SSL_CERT_FILE names the certificates that are trusted"
     return ""
-
-
-def without_keys(text: str, request: httpx2.Request) -> str:
-    """The text, with the keys of the request made unreadable."""
-    for name in KEYS:
-        key = request.headers.get(name, "").removeprefix("Bearer ")
-        if len(key) >= MIN_KEY_CHARS:
-            text = text.replace(key, "***")
-    return text
 
 
 def retry_after(headers: httpx2.Headers) -> float | None:

@@ -5,6 +5,8 @@ import math
 from decimal import Decimal
 from typing import Any, Final
 
+MAX_COUNT: Final = Decimal(10**12)
+"""Tokens of one call. More is taken for so many: sums of these fit into any database's numbers."""
 MAX_DIGITS: Final = 18
 """Digits of a number that is taken for a whole one."""
 
@@ -53,6 +55,6 @@ def count_from(value: Any) -> int | None:
         number = Decimal(value) if isinstance(value, str | int | Decimal) else None
     except ArithmeticError:
         return None
-    if number is None or not number.is_finite() or not 0 <= number < 10**MAX_DIGITS:
+    if number is None or not number.is_finite() or number < 0:
         return None
-    return int(number.to_integral_value(rounding="ROUND_HALF_UP"))
+    return int(min(number, MAX_COUNT).to_integral_value(rounding="ROUND_HALF_UP"))

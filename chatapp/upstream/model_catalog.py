@@ -15,6 +15,8 @@ LIST_SECONDS: Final = 5.0
 FAULT_SECONDS: Final = 5.0
 """For how long a fault is told to those who come later: strangers can't have the key used more."""
 MAX_LIST_BYTES: Final = 8 << 20
+MAX_NAME_CHARS: Final = 256
+"""As of the name that a visitor may send."""
 OTHER_NAMES: Final = re.compile(
     r"embed|rerank|re-rank|moderation|guard|whisper|transcri|speech|tts|audio|voice|realtime|dall-?e"
     r"|imagen?\b|diffusion|sdxl|flux|video|(?<![a-z])(sora|veo|ocr|clip|lyria|bge|gte|e5)(?![a-z])"
@@ -100,8 +102,17 @@ def _chat_models(listed: list[Any]) -> Iterator[str]:
         about = entry if isinstance(entry, dict) else {"id": entry}
         names = (about.get(key) for key in ("id", "name", "model"))
         name = next((each for each in names if isinstance(each, str) and each), None)
-        if name and not OTHER_NAMES.search(name) and _answers_questions(about):
+        if (
+            name
+            and _is_readable(name)
+            and not OTHER_NAMES.search(name)
+            and _answers_questions(about)
+        ):
             yield name
+
+
+def _is_readable(name: str) -> bool:
+    return len(name) <= MAX_NAME_CHARS and name.isprintable()
 
 
 def _answers_questions(about: dict[str, Any]) -> bool:

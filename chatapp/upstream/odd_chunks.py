@@ -52,7 +52,7 @@ def read_odd_chunk(data: bytes, wanted: int | None) -> OddChunk | None:
     :raises UpstreamInvalid: this has been a chunk, and is broken.
     """
     try:
-        chunk = decode_loosely(data)
+        return _read(decode_loosely(data), wanted)
     except (ValueError, ArithmeticError, RecursionError):
         if data.lstrip().startswith(b"{"):
             raise UpstreamInvalid(
@@ -60,6 +60,9 @@ def read_odd_chunk(data: bytes, wanted: int | None) -> OddChunk | None:
                 seen=f"no chunk: {data[:SEEN_CHARS]!r}",
             ) from None
         return None
+
+
+def _read(chunk: Any, wanted: int | None) -> OddChunk | None:
     if isinstance(chunk, list):  # Gemini's way to send an error.
         chunk = next((each for each in chunk if isinstance(each, dict)), None)
     if not isinstance(chunk, dict):

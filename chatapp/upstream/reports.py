@@ -4,6 +4,7 @@ Servers agree on nothing here: the words are in `error.message`, in `message`, i
 or a list with a `loc` for each field), in `message.detail`, in JSON within a text, or in no JSON.
 """
 
+import contextlib
 import functools
 import json
 import re
@@ -33,7 +34,7 @@ UNWANTED: Final = re.compile(
 )
 _WAIT: Final = re.compile(
     r"(?:try again|retry)\w*(?: in| after)? "
-    r"(?:(?P<m>\d+)m(?!s))? ?(?:(?P<n>\d+(?:\.\d+)?) ?(?P<unit>ms|s\b|sec))?"
+    r"(?:(?P<m>\d{1,6})m(?!s))? ?(?:(?P<n>\d{1,6}(?:\.\d{1,6})?) ?(?P<unit>ms|s\b|sec))?"
 )
 
 
@@ -61,13 +62,16 @@ class Report:
         """What an error object in a stream says, which may name the status that it had."""
         told = error.get("code") if isinstance(error, dict) else None
         code = str(told)
-        status = int(code) if code.isascii() and code.isdigit() and 400 <= int(code) < 600 else 0
+        status = int(code) if re.fullmatch("[45][0-9][0-9]", code) else 0
         return cls(status=status, text=str(error), body=error)
 
     @functools.cached_property
     def words(self) -> str:
         """All that is said, codes included, in lower case and without line ends."""
-        said = " ".join(_texts(self.body)) if isinstance(self.body, dict | list) else self.text
+        said = self.text
+        with contextlib.suppress(RecursionError):
+            if isinstance(self.body, dict | list):
+                said = " ".join(_texts(self.body))
         return " ".join(said[:MAX_WORDS_CHARS].replace("\\n", " ").lower().split())
 
     @property
@@ -87,9 +91,10 @@ class Report:
 
     def options(self, asked: Collection[str]) -> tuple[str, ...]:
         """Which of the options that were asked for it is about."""
-        named = [name for name in _named(self.body) if name in asked]
-        if named:
-            return tuple(dict.fromkeys(named))
+        with contextlib.suppress(RecursionError):
+            named = [name for name in _named(self.body) if name in asked]
+            if named:
+                return tuple(dict.fromkeys(named))
         places = [(place, name) for name in asked if (place := _place(name, self.words)) >= 0]
         return (min(places)[1],) if places else ()
 

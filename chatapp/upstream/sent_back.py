@@ -16,7 +16,7 @@ JOINED: Final = frozenset({"signature", "summary", "text", "thinking"})
 
 
 class SentBack:
-    """Joins the fields of a message's deltas, as they came."""
+    """Joins the fields of a message's deltas, as they came. A piece copies no other."""
 
     __slots__ = ("_chars", "_fields", "_reasoning")
 
@@ -44,7 +44,8 @@ class SentBack:
 
     def fields(self) -> dict[str, Any]:
         """The message's, whole."""
-        return {key: "".join(texts) for key, texts in self._reasoning.items()} | self._fields
+        reasoning = {key: "".join(texts) for key, texts in self._reasoning.items()}
+        return reasoning | {key: _whole(value) for key, value in self._fields.items()}
 
     def _count(self, what: Any) -> None:
         self._chars += len(str(what))
@@ -55,22 +56,56 @@ class SentBack:
             )
 
 
+class _Text:
+    """A text in pieces."""
+
+    __slots__ = ("pieces", "size")
+
+    def __init__(self, text: str) -> None:
+        self.pieces = [text]
+        self.size = len(text)
+
+    def add(self, text: str) -> None:
+        self.pieces.append(text)
+        self.size += len(text)
+
+    def is_text(self, text: str) -> bool:
+        return self.size == len(text) and "".join(self.pieces) == text
+
+
+def _whole(value: Any) -> Any:
+    """What was joined, as JSON has it."""
+    if isinstance(value, _Text):
+        return "".join(value.pieces)
+    if isinstance(value, dict):
+        return {key: _whole(each) for key, each in value.items()}
+    return [_whole(each) for each in value] if isinstance(value, list) else value
+
+
 def _joined(known: Any, more: Any) -> Any:
-    if isinstance(known, str) and isinstance(more, str):
-        return known if known == more else known + more
-    if isinstance(known, dict) and isinstance(more, dict):
-        return known | {key: _joined(known.get(key), value) for key, value in more.items()}
+    """The two as one. What is known may be changed by that."""
+    if isinstance(more, str):
+        if not isinstance(known, _Text):
+            return _Text(more)
+        if not known.is_text(more):
+            known.add(more)
+        return known
+    if isinstance(more, dict):
+        whole = known if isinstance(known, dict) else {}
+        for key, value in more.items():
+            whole[key] = _joined(whole.get(key), value)
+        return whole
     if isinstance(more, list):
-        return _joined_blocks(list(known) if isinstance(known, list) else [], more)
+        return _joined_blocks(known if isinstance(known, list) else [], more)
     return more
 
 
 def _joined_blocks(known: list[Any], more: list[Any]) -> list[Any]:
     for block in more:
         if known and _goes_on(known[-1], block):
-            known[-1] = _joined_block(known[-1], block)
+            _join_block(known[-1], block)
         else:
-            known.append(block)
+            known.append(dict(block) if isinstance(block, dict) else block)
     return known
 
 
@@ -83,12 +118,12 @@ def _goes_on(known: Any, block: Any) -> bool:
     return all(known.get(key) == block.get(key) for key in ("type", "index"))
 
 
-def _joined_block(known: dict[str, Any], block: dict[str, Any]) -> dict[str, Any]:
-    joined = dict(known)
+def _join_block(known: dict[str, Any], block: dict[str, Any]) -> None:
     for key, value in block.items():
         before = known.get(key)
-        if key in JOINED and isinstance(before, str) and isinstance(value, str):
-            joined[key] = before + value
+        if key in JOINED and isinstance(value, str) and isinstance(before, str | _Text):
+            if isinstance(before, str):
+                before = known[key] = _Text(before)
+            before.add(value)
         elif value is not None:
-            joined[key] = value
-    return joined
+            known[key] = value

@@ -11,7 +11,8 @@ from ..conversations.store import ID, MAX_TITLE_CHARS, Conversation, Message
 from ..errors import InvalidRequest
 from ..service.components import Components
 from .auth import current_owner, payer
-from .validation import conversation_settings, json_body, refuse_unknown, text_field
+from .text_fields import text_field
+from .validation import conversation_settings, json_body, refuse_unknown
 
 PAGE_DEFAULT: Final = 50
 MAX_PAGE_SIZE: Final = 200

@@ -89,6 +89,7 @@ def register(blueprint: Blueprint, components: Components) -> None:
             t=texts["page"],
             texts=texts["script"],
             config=config,
+            settings=components.settings,
             shortcuts=SHORTCUTS,
         )
 

@@ -15,21 +15,21 @@ from ..errors import (
     BodyTooLarge,
     ChatAppError,
     InvalidRequest,
+    NotAllowed,
     NotJSON,
     UnknownEncoding,
     UnknownField,
 )
-from ..generation.sampling import SAMPLING_OPTIONS
+from ..generation.sampling import SAMPLING_OPTIONS, check_option
 from ..service.starter import ChatRequest
 from ..settings import Settings
+from .histories import checked_history
+from .text_fields import text_field
 
 logger = logging.getLogger(__name__)
 
-ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool"})
-MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
 SETTINGS: Final = ("model", "system_prompt", *SAMPLING_OPTIONS)
 """Of a conversation."""
-MAX_NESTING: Final = 16
 VALUE_MARKS: Final = (b",", b"[", b"{")
 STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 KEY: Final = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
@@ -168,6 +168,7 @@ def conversation_settings(given: Any, settings: Settings) -> dict[str, Any]:
     fields = {name: value for name, value in given.items() if name != "system_prompt"}
     chat_request({"message": "a question"} | fields, settings)
     if (prompt := given.get("system_prompt")) is not None:
+        check_options_allowed("system_prompt", settings)
         text_field("system_prompt", prompt, settings.prompt_max_chars)
     return dict(given)
 
@@ -180,74 +181,13 @@ def refuse_unknown(body: dict[str, Any], known: Any) -> None:
             raise UnknownField(f"Unknown field {shown!r}.", param=shown)
 
 
-def text_field(name: str, value: Any, most: int) -> str:
-    """A non-blank string of at most `most` characters."""
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidRequest(f"{name} must be a non-blank string.", param=name)
-    _check_text(name, value, most)
-    return value
-
-
-def _check_text(name: str, value: str, most: int) -> None:
-    if len(value) > most:
-        raise InvalidRequest(f"{name} has {len(value)} characters; {most} are allowed.", param=name)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidRequest(f"{name} contains an unpaired surrogate.", param=name) from None
-
-
 def _message(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
     parsed.message = Content(text_field(name, value, settings.message_max_chars))
 
 
-def _messages(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
-    if not isinstance(value, list) or not value:
-        raise InvalidRequest("messages must be a non-empty list.", param=name)
-    if len(value) > settings.history_max_messages:
-        raise InvalidRequest(
-            f"There are {len(value)} messages; {settings.history_max_messages} are allowed.",
-            param=name,
-        )
-    for index, message in enumerate(value):
-        parsed.size += _check_message(f"messages[{index}]", message, settings)
-    parsed.messages = value
-
-
-def _check_message(place: str, message: Any, settings: Settings) -> int:
-    """The bytes of a message.
-
-    :raises InvalidRequest:
-    """
-    role = message.get("role") if isinstance(message, dict) else None
-    if not isinstance(role, str) or role not in ROLES:
-        roles = ", ".join(sorted(ROLES))
-        raise InvalidRequest(f"{place} must have one of these roles: {roles}.", param="messages")
-    for name in message:
-        if name not in MESSAGE_FIELDS:
-            raise UnknownField(f"{place} has an unknown field.", param="messages")
-    content = message.get("content")
-    if isinstance(content, str):
-        _check_text("messages", content, settings.message_max_chars)
-    elif not (isinstance(content, list) or (content is None and "tool_calls" in message)):
-        raise InvalidRequest(f"{place} must have content.", param="messages")
-    if _nested_too_deep(message):
-        raise InvalidRequest(f"{place} is nested deeper than {MAX_NESTING}.", param="messages")
-    try:
-        return len(json.dumps(message, ensure_ascii=False, allow_nan=False).encode())
-    except ValueError:
-        raise InvalidRequest(
-            f"{place} contains an unpaired surrogate or an invalid number.", param="messages"
-        ) from None
-
-
-def _nested_too_deep(value: Any) -> bool:
-    """Whether the SDK, which recurses into messages, could exceed the stack."""
-    level = [value]
-    for _ in range(MAX_NESTING):
-        inner = (each.values() if isinstance(each, dict) else each for each in level)
-        level = [each for values in inner for each in values if isinstance(each, dict | list)]
-    return bool(level)
+def _messages(parsed: ChatRequest, _name: str, value: Any, settings: Settings) -> None:
+    parsed.messages = checked_history(value, settings)
+    parsed.size += len(json.dumps(parsed.messages, ensure_ascii=False).encode())
 
 
 def _id(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
@@ -264,9 +204,16 @@ def _settings(parsed: ChatRequest, _name: str, value: Any, settings: Settings) -
     parsed.settings = conversation_settings(value, settings)
 
 
-def _sampling(parsed: ChatRequest, name: str, value: Any, _settings: Settings) -> None:
-    SAMPLING_OPTIONS[name].check(name, value)
+def _sampling(parsed: ChatRequest, name: str, value: Any, settings: Settings) -> None:
+    check_options_allowed(name, settings)
+    check_option(name, value, settings.client_max_tokens)
     parsed.options[name] = value
+
+
+def check_options_allowed(name: str, settings: Settings) -> None:
+    """:raises NotAllowed: the settings leave no options to clients."""
+    if not settings.client_options:
+        raise NotAllowed(f"This site does not let you set {name}.", param=name)
 
 
 _READERS: Final[dict[str, Any]] = {

@@ -17,7 +17,7 @@ from chatapp.settings import Settings
 from tests.support.client import Client
 from tests.support.embedded_app import host, mounted, refused
 from tests.support.hypothesis_settings import FEW
-from tests.support.nginx import nginx
+from tests.support.proxies import proxy
 from tests.support.shared_server import Site
 from tests.support.upstream import FakeUpstream
 
@@ -147,7 +147,7 @@ class TestServers:
     def test_behind_nginx(self, start_site: Callable[..., Site], tmp_path: Path) -> None:
         trusting, alone = start_site(CHATAPP_TRUSTED_PROXIES="1"), start_site()
         look = functools.partial(Client.get, path="/api/conversations", Host="chat.example")
-        with nginx(trusting.server, tmp_path) as url:
+        with proxy("nginx", trusting.server, tmp_path, is_tls=False) as url:
             assert look(Client(url)).status == 200
-        with nginx(alone.server, tmp_path) as url:
+        with proxy("nginx", alone.server, tmp_path, is_tls=False) as url:
             assert look(Client(url)).error["code"] == "wrong_host"

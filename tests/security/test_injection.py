@@ -55,7 +55,7 @@ def app(make_host: MakeHost) -> Flask:
 @pytest.fixture
 def chat(app: Flask, upstream: FakeUpstream) -> ChatApp:
     upstream.script = echo
-    return mounted(app, upstream.url)
+    return mounted(app, upstream.url, client_system=True)
 
 
 @pytest.fixture

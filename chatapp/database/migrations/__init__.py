@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ...errors import ConfigError
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The version that this software needs."""
 UPGRADE: Final = ".upgrade"
 VERSION_TABLE: Final = "chatapp_schema"

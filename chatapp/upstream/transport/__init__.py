@@ -7,6 +7,7 @@ comparison. Both provide `response.extensions["raw_body"]`, a `RawBody`.
 from .body import RawBody, Readable
 from .cancellation import Cancellation, Cancelled, current_cancellation
 from .fast import FastTransport
+from .guarded import GuardedTransport, RedirectedAway, UnwantedResponse
 from .proxies import Proxies
 from .stock import StockTransport
 
@@ -14,9 +15,12 @@ __all__ = [
     "Cancellation",
     "Cancelled",
     "FastTransport",
+    "GuardedTransport",
     "Proxies",
     "RawBody",
     "Readable",
+    "RedirectedAway",
     "StockTransport",
+    "UnwantedResponse",
     "current_cancellation",
 ]

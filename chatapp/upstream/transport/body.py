@@ -1,10 +1,13 @@
 """The body of a response, as the transports provide it."""
 
+import threading
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Protocol
 
 import httpx2
+
+from .cancellation import Cancelled
 
 
 class Readable(Protocol):
@@ -59,6 +62,30 @@ class RawBody(httpx2.SyncByteStream):
 
         :return: whether the end was reached. If not, the connection is closed.
         """
+
+    @abstractmethod
+    def shut_down(self) -> None:
+        """Have whoever reads find the end. From any thread; never waits."""
+
+    def collect(self, limit: int, seconds: float) -> bytes:
+        """What comes of the body in so many seconds, and at most so many bytes.
+
+        :raises Cancelled: the request was cancelled. What else breaks it off is its end.
+        """
+        late = threading.Timer(seconds, self.shut_down)
+        late.daemon = True
+        late.start()
+        content = bytearray()
+        try:
+            while len(content) < limit and (data := self.read()):
+                content += data
+        except Cancelled:
+            raise
+        except httpx2.TransportError:
+            pass
+        finally:
+            late.cancel()
+        return bytes(content[:limit])
 
     def __iter__(self) -> Iterator[bytes]:
         while data := self.read():

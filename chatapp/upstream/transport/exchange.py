@@ -118,14 +118,24 @@ class Exchange:
     def read_head(self, timeout: float | None) -> bytes:
         """Wait for the head of the final response.
 
-        :param timeout: seconds for each wait, then also for those of the body.
+        :param timeout: seconds for all of it, then for each wait of the body.
         :return: what came of the body with it.
         """
-        body = b""
-        # Once, not for each read: changing it is a system call where nothing is patched.
+        # Rarely more than once: changing it is a system call where nothing is patched.
         self.attached.sock.settimeout(timeout)
-        while not self.parser.head_complete:
+        begun, shortened = time.monotonic(), False
+        while True:
             body = self.receive()
+            if self.parser.head_complete:
+                break
+            if timeout is not None:
+                left = begun + timeout - time.monotonic()
+                if left <= 0:
+                    raise silent()
+                self.attached.sock.settimeout(left)
+                shortened = True
+        if shortened:
+            self.attached.sock.settimeout(timeout)
         return body
 
     def watch(self, watchdog: Watchdog, timeout: float) -> None:

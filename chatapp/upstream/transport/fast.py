@@ -192,6 +192,10 @@ class FastBody(RawBody):
         exchange.finish()
         return True
 
+    def shut_down(self) -> None:
+        if exchange := self.exchange:
+            exchange.attached.shutdown()
+
     def close(self) -> None:
         """End the response. A connection that wasn't read to its end is closed."""
         self.first = b""

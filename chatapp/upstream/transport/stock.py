@@ -6,6 +6,7 @@ several times slower than `FastTransport`. It serves as a comparison and as a fa
 
 import contextlib
 import ssl
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -76,7 +77,9 @@ class StockTransport(httpx2.BaseTransport):
                 )
             )
         assert isinstance(response.stream, Iterable)  # noqa: S101 # for mypy
-        body = StockBody(response.stream)
+        network: CancellableStream = response.extensions["network_stream"]
+        network.head_until = None
+        body = StockBody(response.stream, network)
         return httpx2.Response(
             status_code=response.status,
             headers=response.headers,
@@ -93,13 +96,17 @@ class StockTransport(httpx2.BaseTransport):
 class StockBody(RawBody):
     """The body in the pieces in which it is decoded."""
 
-    def __init__(self, stream: Iterable[bytes]) -> None:
+    def __init__(self, stream: Iterable[bytes], network: "CancellableStream") -> None:
         self.stream = stream
+        self.network = network
         self.pieces = iter(stream)
 
     def read(self) -> bytes:
         with httpx2_errors():
             return next((piece for piece in self.pieces if piece), b"")
+
+    def shut_down(self) -> None:
+        self.network.attached.shutdown()
 
     def drain(self, seconds: float) -> bool:  # noqa: ARG002 # no connection is kept anyway
         self.close()
@@ -162,8 +169,16 @@ class CancellableStream(httpcore2.NetworkStream):
 
     def __init__(self, attached: AttachedSocket) -> None:
         self.attached = attached
+        self.head_until: float | None = 0.0
+        """Monotonic seconds up to which the response's head may take; 0: not begun; None: over."""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if timeout is not None and self.head_until is not None:
+            now = time.monotonic()
+            self.head_until = self.head_until or now + timeout
+            timeout = self.head_until - now
+            if timeout <= 0:
+                raise httpcore2.ReadTimeout("The upstream fell silent.")
         with self.faults(httpcore2.ReadTimeout, httpcore2.ReadError):
             self.attached.sock.settimeout(timeout)
             data = self.attached.sock.recv(max_bytes)

@@ -9,6 +9,7 @@ from chatapp.conversations.model import Content, Conversation, Message
 from chatapp.errors import ChatAppError, Refused, StopAnswer
 from chatapp.generation.generator import prompt_for
 from chatapp.generation.hooks import AnswerInfo, AnswerRequest, AnswerResult
+from chatapp.settings import Settings
 from tests.support.one_chat import OneChat
 from tests.support.upstream import Call, FakeUpstream, poll
 
@@ -32,7 +33,7 @@ def talk(**settings: object) -> Conversation:
 
 
 def test_a_prompt_is_the_branch_up_to_the_answer() -> None:
-    prompt = prompt_for(talk(), "a3", "m", {})
+    prompt = prompt_for(talk(), "a3", "m", {}, Settings())
     assert [(each["role"], each["content"]) for each in prompt.messages] == [
         ("user", "First?"),
         ("assistant", "One."),
@@ -43,7 +44,7 @@ def test_a_prompt_is_the_branch_up_to_the_answer() -> None:
 
 def test_a_conversations_settings_go_with_it_and_the_requests_own_win() -> None:
     settings = {"system_prompt": "Be brief.", "temperature": 0, "top_p": 1, "model": "other"}
-    prompt = prompt_for(talk(**settings), "a3", "m", {"temperature": 2})
+    prompt = prompt_for(talk(**settings), "a3", "m", {"temperature": 2}, Settings())
     assert prompt.messages[0] == {"role": "system", "content": "Be brief."}
     assert prompt.options == {"temperature": 2, "top_p": 1}
     assert prompt.model == "m"
@@ -138,5 +139,5 @@ def test_an_answer_with_tools_is_not_continued(start_chat: StartChat) -> None:
     generator = chat.service.starter.generator
     answer = chat.service.answers.create("chat/user:me")
     with pytest.raises(ChatAppError):
-        generator.resume(answer, prompt_for(talk(), "a3", "m", {}))
+        generator.resume(answer, prompt_for(talk(), "a3", "m", {}, Settings()))
     chat.service.answers.discard(answer, ChatAppError("over"))

@@ -47,15 +47,17 @@ class TestReplies:
         assert set(response.json["answer"]) == {"id", "conversation_id", "status"}
 
     def test_a_history_belongs_to_no_conversation(
-        self, client: FlaskClient, upstream: FakeUpstream
+        self, make_app: MakeApp, upstream: FakeUpstream
     ) -> None:
-        messages = [
+        client = make_app(client_system=True, start_wait=10).test_client()
+        messages: list[dict[str, Any]] = [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": [{"type": "text", "text": "Part"}]},
         ]
         response = client.post("/api/chat", json={"messages": messages})
         assert response.json["answer"]["conversation_id"] is None
         assert client.get(response.json["events"]).status_code == 200
+        messages[1]["content"] = "Part"
         assert upstream.calls[0].json["messages"] == messages
         assert client.get("/api/conversations").json["conversations"] == []
 
