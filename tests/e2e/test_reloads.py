@@ -194,7 +194,9 @@ def test_twenty_reloads_leave_nobody_without_a_reply(
     start_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
     """Sixty readers and fifty new visitors a second, half of each through the documented nginx."""
-    cluster = start_cluster([{}], "-w", "2", "--graceful-timeout", "15")
+    # All of them come from one address.
+    options = {"CHATAPP_MAX_RUNNING_PER_OWNER": "10000"}
+    cluster = start_cluster([options], "-w", "2", "--graceful-timeout", "15")
     [server] = cluster.servers
     cluster.scripts["a visitor asks"] = speak("Hello.")
     over = threading.Event()
@@ -216,8 +218,13 @@ def test_twenty_reloads_leave_nobody_without_a_reply(
         except BaseException as fault:
             faults.append(fault)
 
-    unlimited = {"rate=20r/s": "rate=10000r/s", "chat_connections 100": "chat_connections 10000"}
-    with proxy("nginx", server, tmp_path, unlimited, is_tls=False) as url:
+    # And each asks on the way whether the server is ready.
+    opened = {
+        "rate=20r/s": "rate=10000r/s",
+        "chat_connections 100": "chat_connections 10000",
+        "^/(metrics|readyz)": "^/metrics",
+    }
+    with proxy("nginx", server, tmp_path, opened, is_tls=False) as url:
         threads = [
             threading.Thread(target=read_on, args=(n, (server.url, url)[n % 2]), daemon=True)
             for n in range(READERS)
