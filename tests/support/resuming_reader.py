@@ -104,7 +104,7 @@ class Resumer:
 
     def assert_exact(self, text: str) -> None:
         """The text is this, and no event number came twice or was left out."""
-        assert self.text == text
+        assert self.text == text, (self.end, self.statuses, self.text)
         if not any(event.event == "snapshot" for event in self.events):
             numbers = [int(event.id) for event in self.events]
             assert numbers == sorted(set(numbers)), numbers
