@@ -150,47 +150,6 @@ class Settings(CostSettings, UpstreamSettings):
         minimum=1,
     )
 
-    rate_limit: str | None = option(
-        None,
-        "Questions that one owner may ask, such as `20/minute;200/day`; more are `rate_limited`. "
-        "Conversations created without a question have the same limit. Unset: `20/minute;200/day` "
-        "for visitors where a key is set and the upstream is not on this machine. `0`: no limit.",
-    )
-    rate_limit_address: str | None = option(
-        None,
-        "The same for all visitors of one address together, or of one IPv6 network of 64 bits; "
-        "more are `rate_limited`. Unset: as `CHATAPP_RATE_LIMIT`. `0`: no limit.",
-    )
-    rate_limit_all: str | None = option(
-        None,
-        "The same for all owners together. Unset: `120/minute;2000/day` for visitors, as with "
-        "`CHATAPP_RATE_LIMIT`. `0`: no limit.",
-    )
-    rate_limit_storage: str | None = option(
-        None,
-        "Where questions are counted: for all workers in `redis://…`, or in each worker's memory "
-        "with `memory://`; unset: in the database, for all workers.",
-        hidden=True,
-    )
-    new_visitors: str | None = option(
-        None,
-        "Visitors without a cookie who may come from one address; more are `rate_limited`. Unset: "
-        "`60/hour`, as with `CHATAPP_RATE_LIMIT`. `0`: no limit.",
-    )
-    new_conversations: str = option(
-        "1000/hour",
-        "Conversations that one owner, and one address, may create without a question; more are "
-        "`rate_limited`. `0`: no limit.",
-    )
-    tokens_per_day: int | None = option(
-        None,
-        "Tokens that one owner may use per UTC day, prompts included; then `quota_used`. Unset: "
-        "500000 for visitors, as with `CHATAPP_RATE_LIMIT`. `0`: no limit.",
-        minimum=0,
-    )
-    max_running_per_owner: int = option(
-        16, "Concurrent answers of one owner; more are `too_many_running`.", minimum=1
-    )
     tool_rounds: int = option(
         8,
         "Rounds in which the model may call tools within one answer; then it must answer without.",

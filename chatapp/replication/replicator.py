@@ -235,14 +235,8 @@ class Replicator:
         except Exception:
             logger.warning("the event log refuses a batch; its parts are written apart")
         self._publish_apart()
-        for entry in entries:
-            try:
-                self._write([entry], heard)
-            except StorageUnavailable:
-                raise
-            except Exception:
-                logger.exception("answer %s can't be stored in the event log", entry.answer.id)
-                self._drop(entry)
+        for entry in write_apart(lambda some: self._write(list(some), heard), entries):
+            self._drop(entry)
         return True
 
     def _publish_apart(self) -> None:
@@ -289,13 +283,7 @@ class Replicator:
                 notify()
         return written
 
-    def _settle(
-        self,
-        entries: list[Entry],
-        batch: Batch,
-        written: Written,
-        heard: Heard,
-    ) -> None:
+    def _settle(self, entries: list[Entry], batch: Batch, written: Written, heard: Heard) -> None:
         """Record what the event log has now, and act on its reply."""
         for entry in entries:
             answer = entry.answer

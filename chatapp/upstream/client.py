@@ -194,23 +194,22 @@ class Upstream:
                 response = self._ask_twice(model, messages, options, asks_again)
         finally:
             current_cancellation.reset(token)
-        prompt = estimated_prompt(messages)
-        read_body = self._read_body() if in_event_loop else None
-        settings = self._settings
-        think_tags = settings.think_tags
-        if think_tags == "opened" and messages[-1].get("role") == "assistant":
-            think_tags = "auto"  # An answer goes on: its text has begun.
-        reader = ChunkReader(think_tags, keep="tools" in options)
         return CompletionStream(
             response,
             c,
-            prompt,
-            read_body,
-            settings.upstream_timeout,
-            reader,
-            settings.upstream_wordless,
+            estimated_prompt(messages),
+            self._read_body() if in_event_loop else None,
+            self._settings.upstream_timeout,
+            ChunkReader(self._think_tags(messages), keep="tools" in options),
+            self._settings.upstream_wordless,
             keys_of(response.request),
         )
+
+    def _think_tags(self, messages: list[dict[str, Any]]) -> str:
+        chosen = self._settings.think_tags
+        if chosen == "opened" and messages[-1].get("role") == "assistant":
+            return "auto"  # An answer goes on: its text has begun.
+        return chosen
 
     def _ask_twice(self, *asked: Any) -> httpx2.Response:
         """Ask; again where the embedded model has died since: it bills nobody, and starts anew."""
