@@ -15,7 +15,7 @@ from tests.support.upstream import Call, FakeUpstream, poll
 
 SHORT, LONG, IDLE = 25, 25, 20
 GRACE = ("--graceful-timeout", "8", "--keep-alive", "60")
-MARGIN = {"CHATAPP_DRAIN_MARGIN": "4"}
+MARGIN = {"CHATAPP_DRAIN_MARGIN": "4", "CHATAPP_MAX_RUNNING_PER_OWNER": "100"}
 
 
 class Answers:
