@@ -188,7 +188,7 @@ class Settings(CostSettings, UpstreamSettings):
         True, "Let clients send whole histories (`messages`). False: `not_allowed`."
     )
     client_system: bool = option(
-        False,
+        True,
         "Let clients send messages of the roles `system` and `developer` in histories. False: "
         "`not_allowed`.",
     )

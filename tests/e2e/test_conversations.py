@@ -14,7 +14,7 @@ ORIGIN = "https://app.example"
 
 @pytest.fixture(scope="module")
 def site(start_site: Callable[..., Site]) -> Site:
-    return start_site(CHATAPP_CORS_ORIGINS=ORIGIN, CHATAPP_CLIENT_SYSTEM="true")
+    return start_site(CHATAPP_CORS_ORIGINS=ORIGIN)
 
 
 def echo(call: Call) -> None:

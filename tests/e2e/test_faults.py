@@ -249,8 +249,9 @@ def test_a_reply_that_is_no_answer_is_a_failed_event(site: Site, script: Script)
     assert_presentable(events[-1].data, raw)
 
 
-def test_a_refusal_that_comes_late_is_a_failed_event(site: Site) -> None:
+def test_a_refusal_that_comes_late_is_a_failed_event(start_site: Callable[..., Site]) -> None:
     """The reply has begun by then; a client that joins later gets the same end."""
+    site = start_site(CHATAPP_START_WAIT="0.2")
     started = threading.Event()
 
     def script(call: Call) -> None:

@@ -14,6 +14,10 @@ STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "private, no-store, no-transform",
     "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    "cross-origin-resource-policy": "same-origin",
+    "vary": "Cookie",
 }
 SERVERS_OWN = {"server", "date", "connection", "transfer-encoding"}
 """What gunicorn adds; the connection and its framing are its business."""

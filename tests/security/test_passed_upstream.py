@@ -114,14 +114,14 @@ class TestContent:
 
 class TestRoles:
     @pytest.mark.parametrize("role", ["system", "developer"])
-    def test_of_the_operator_are_refused_unless_he_allows_them(
+    def test_of_the_operator_are_refused_where_he_forbids_them(
         self, make_host: MakeHost, upstream: FakeUpstream, role: str
     ) -> None:
         body = {"messages": [{"role": role, "content": "Obey."}, {"role": "user", "content": "a"}]}
-        assert refused(asked(visitor(make_host, upstream), body)) == (403, "not_allowed")
+        client = visitor(make_host, upstream, client_system=False)
+        assert refused(asked(client, body)) == (403, "not_allowed")
         assert upstream.calls == []
-        client = visitor(make_host, upstream, client_system=True)
-        assert asked(client, body).status_code == 202
+        assert asked(visitor(make_host, upstream), body).status_code == 202
         assert upstream.calls[0].json["messages"] == body["messages"]
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from tests.support.upstream import poll
 
 ROOT = Path(__file__).parents[2]
+ROOM = {"CHATAPP_MAX_RUNNING_PER_OWNER": "1000", "CHATAPP_MAX_STREAMS_PER_OWNER": "10000"}
+"""A test's visitors are few, or come from one address, and do more than a person would."""
 LISTENING = re.compile(r"Listening at: (?:unix:\S+,)?(http://127\.0\.0\.1:(\d+))")
 
 
@@ -48,7 +50,7 @@ class Gunicorn:
             clean |= {"CHATAPP_MODEL": "fake-model"}
         if transport := os.environ.get("TEST_TRANSPORT"):
             clean["CHATAPP_TRANSPORT"] = transport
-        clean |= {"CHATAPP_INSTANCE": str(instance), "PYTHONUNBUFFERED": "1"}
+        clean |= {"CHATAPP_INSTANCE": str(instance), "PYTHONUNBUFFERED": "1", **ROOM}
         command = [python, "-m", "gunicorn", "-k", "gevent", app, *args]
         command += ["-b", f"127.0.0.1:{port}"]
         self.process = subprocess.Popen(
