@@ -21,7 +21,7 @@ from ..errors import (
 )
 from .advice import DOWN, LATE, WRONG_ADDRESS, error_for
 from .reports import Report
-from .scrubbing import keys_of, scrubbed, without_secrets
+from .scrubbing import hidden, keys_of, scrubbed, without_secrets
 from .transport import Proxies, RedirectedAway, UnwantedResponse
 
 WRONG_WAYS: Final = (httpx2.TooManyRedirects, httpx2.UnsupportedProtocol, RedirectedAway)
@@ -71,7 +71,7 @@ def refusal(
     error.seen = (
         f"status {response.status_code} from {way(response.request, response.history)}, "
         f"its request {response.headers.get('x-request-id', '')[:MAX_ID_CHARS]!r}: "
-        f"{scrubbed(text, keys)[:SEEN_CHARS]!r}"
+        f"{hidden(text, keys)[:SEEN_CHARS]!r}"
     )
     return without_secrets(error, keys)
 

@@ -30,16 +30,19 @@ def keys_of(request: httpx2.Request) -> tuple[str, ...]:
     return tuple(key for key in keys if len(key) >= MIN_KEY_CHARS)
 
 
-def scrubbed(text: str, keys: Collection[str] = ()) -> str:
-    """The text on one line, without these keys, nor anything that looks like one."""
+def hidden(text: str, keys: Collection[str] = ()) -> str:
+    """The text without these keys, nor anything that looks like one; cut at `MAX_CHARS`."""
     for key in keys:
         text = text.replace(key, HIDDEN)
-    text = _LIKE_KEYS.sub(HIDDEN, text[: 8 * MAX_CHARS])[:MAX_CHARS]
-    return (
-        text
-        if text.isprintable()
-        else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    )
+    return _LIKE_KEYS.sub(HIDDEN, text[: 8 * MAX_CHARS])[:MAX_CHARS]
+
+
+def scrubbed(text: str, keys: Collection[str] = ()) -> str:
+    """As `hidden`, and on one line, without control characters."""
+    text = hidden(text, keys)
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def without_secrets(error: ChatAppError, keys: Collection[str]) -> ChatAppError:

@@ -8,6 +8,6 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Widen the ledger's count. SQLite's integers have 64 bits, whatever they are called."""
-    if op.get_bind().dialect.name == "postgresql":
-        op.alter_column("chatapp_calls", "total_tokens", type_=sa.BigInteger)
+    """Widen the ledger's count."""
+    with op.batch_alter_table("chatapp_calls") as calls:
+        calls.alter_column("total_tokens", type_=sa.BigInteger, existing_nullable=False)
