@@ -38,7 +38,7 @@ def option(
     :param mend: which of `MENDS` finds out what is plainly meant by a text.
     :param hidden: the value is, or contains, a secret: neither `repr` nor a message shows it.
     """
-    hidden = hidden or mend in ("key", "secret")
+    hidden = hidden or mend in ("key", "secret", "address", "azure_address")
     metadata = {"doc": doc, "env": env, "minimum": minimum, "choices": choices, "mend": mend}
     return field(default=default, metadata=metadata | {"hidden": hidden}, repr=not hidden)
 
@@ -86,18 +86,20 @@ def secret(name: str, value: str) -> str:
 def address(name: str, value: str) -> str:
     """The address of an API, up to what is added to it for each request.
 
+    A message never shows it: it may hold a password, or be a key that was put into its place.
+
     :raises ConfigError: it is none, or has more than an address has.
     """
     value = word(name, value)
     if not value.startswith(("http://", "https://")):
-        raise ConfigError(f"{name}={value!r} must begin with http:// or https://.")
+        raise ConfigError(f"{name} must begin with http:// or https://.")
     try:
         parts = urllib.parse.urlsplit(value)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise ConfigError(f"{name}={value!r} is no address: {error}.") from None
+    except ValueError:
+        raise ConfigError(f"{name} is no address: its host or its port can't be read.") from None
     if not host or any(each.isspace() or not each.isprintable() for each in value):
-        raise ConfigError(f"{name}={value!r} is no address: it needs a host, and has no blanks.")
+        raise ConfigError(f"{name} is no address: it needs a host, and has no blanks.")
     if parts.query or parts.fragment:
         raise ConfigError(
             f"{name} has something behind its path, from '?' or '#' on. Leave that out: what is "

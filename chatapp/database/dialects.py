@@ -74,7 +74,7 @@ def dialect_of(url: str) -> Dialect:
     """:raises ConfigError: a URL that is none, or of another database."""
     try:
         parsed = sa.make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         # Not quoted: it may hold a password.
         raise ConfigError(
             "CHATAPP_DATABASE_URL is no database URL; write sqlite:////path/chat.db "

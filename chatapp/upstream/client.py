@@ -277,7 +277,11 @@ class Upstream:
             write=30.0,
             pool=5.0,
         )
+        given, azure = httpx2.URL(base_url or ""), httpx2.URL(settings.azure_endpoint or "")
+        user = azure if settings.azure_endpoint else given
         http = httpx2.Client(
+            # The HTTP library logs addresses whole.
+            auth=(user.username, user.password) if user.userinfo else None,
             transport=GuardedTransport(self._transport()),
             timeout=timeout,
             trust_env=False,
@@ -293,10 +297,11 @@ class Upstream:
         if settings.azure_endpoint:
             token = settings.azure_ad_token
             return openai.AzureOpenAI(
-                azure_endpoint=settings.azure_endpoint,
+                azure_endpoint=str(azure.copy_with(userinfo=b"")),
                 api_version=settings.azure_api_version,
                 azure_ad_token=token,
                 api_key=None if token else settings.azure_api_key or settings.api_key,
                 **common,
             )
+        base_url = base_url and str(given.copy_with(userinfo=b""))
         return openai.OpenAI(base_url=base_url, api_key=api_key, **common)

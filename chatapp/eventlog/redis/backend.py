@@ -78,8 +78,12 @@ class RedisEventLog:
                 retry=again,
                 protocol=2,
             )
-        except ValueError as error:
-            raise ConfigError(f"CHATAPP_EVENTLOG_URL is no Redis URL: {error}.") from None
+        except ValueError:
+            # Not quoted: it may hold a password.
+            raise ConfigError(
+                "CHATAPP_EVENTLOG_URL is no Redis URL; write redis://host:6379/0, and a password "
+                "with its special characters as %.."
+            ) from None
         self._redis: Any = redis.Redis(connection_pool=pool)
         self._scripts: dict[str, Any] = {}
 
