@@ -9,6 +9,11 @@ from .text_fields import check_text
 
 ROLES: Final = ("assistant", "developer", "system", "tool", "user")
 MESSAGE_FIELDS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+HANDED_BACK: Final = frozenset(
+    {"annotations", "audio", "function_call", "reasoning", "reasoning_content", "reasoning_details"}
+    | {"refusal", "thinking_blocks"}
+)
+"""What an assistant's message may have when a client returns it as it came. None of it goes on."""
 PART_FIELDS: Final = frozenset({"type", "text"})
 CALL_FIELDS: Final = frozenset({"id", "type", "function"})
 FUNCTION_FIELDS: Final = frozenset({"name", "arguments"})
@@ -45,6 +50,8 @@ def _checked(place: str, message: Any, settings: Settings) -> dict[str, Any]:
         )
     if role in SYSTEM and not settings.client_system:
         raise NotAllowed(f"{place}: this site takes no {role} messages.", param=PARAM)
+    if role == "assistant":
+        message = _without_extras(message)
     _check_fields(place, message, MESSAGE_FIELDS)
     checked: dict[str, Any] = {"role": role, "content": None}
     if message.get("content") is not None or "tool_calls" not in message:
@@ -57,6 +64,14 @@ def _checked(place: str, message: Any, settings: Settings) -> dict[str, Any]:
         if message.get(name) is not None:
             checked[name] = _word(f"{place}.{name}", message[name])
     return checked
+
+
+def _without_extras(message: dict[str, Any]) -> dict[str, Any]:
+    """An answer that a client returns, with no more than can be sent on."""
+    kept = {name: value for name, value in message.items() if name not in HANDED_BACK}
+    if kept.get("content") is None and isinstance(message.get("refusal"), str):
+        kept["content"] = message["refusal"]
+    return kept
 
 
 def _text_of(place: str, content: Any) -> str:

@@ -141,7 +141,6 @@ class TestRoles:
         {"tool_call_id": "x" * 257},
         {"name": ["a"]},
         {"name": "x" * 257},
-        {"audio": {"id": "a"}},
         {"cache_control": {"type": "ephemeral"}},
     ],
     ids=lambda more: repr(more)[:60],
@@ -154,6 +153,27 @@ def test_other_fields_of_a_message_are_refused_where_they_are_not_of_the_known_f
     assert response.status_code == 400
     assert response.json["error"]["param"] == "messages"
     assert upstream.calls == []
+
+
+def test_an_answer_may_be_handed_back_as_a_client_got_it(
+    make_host: MakeHost, upstream: FakeUpstream
+) -> None:
+    extras = {"refusal": None, "annotations": [], "audio": None, "function_call": None}
+    more = {"reasoning_content": "Hm.", "reasoning_details": [{"url": URLS[0]}]}
+    body = {
+        "messages": [
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b", **extras, **more},
+            {"role": "user", "content": "c"},
+            {"role": "assistant", "content": None, "refusal": "No."},
+            {"role": "user", "content": "d"},
+        ]
+    }
+    assert asked(visitor(make_host, upstream), body).status_code == 202
+    [call] = upstream.calls
+    roles = ("user", "assistant", "user", "assistant", "user")
+    texts = zip(roles, ("a", "b", "c", "No.", "d"), strict=True)
+    assert call.json["messages"] == [{"role": role, "content": text} for role, text in texts]
 
 
 class TestOptions:
@@ -253,7 +273,7 @@ def test_whatever_a_history_holds_only_texts_of_known_fields_are_left(
 ) -> None:
     fault, checked = None, []
     try:
-        checked = checked_history(messages, Settings())
+        checked = checked_history(messages, Settings(client_system=False))
     except ChatAppError as error:
         fault = (error.param, error.status in (400, 403))
     assert fault in (None, ("messages", True))
