@@ -77,7 +77,7 @@ def exchange(site: Site, sent: list[bytes]) -> bytes:
                 sock.sendall(part)
             sock.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: sock.recv(65536), b""))
-        except (ConnectionResetError, BrokenPipeError):
+        except OSError:  # It has refused them, and is gone.
             return b""
 
 

@@ -239,7 +239,7 @@ class TestMemory:
                 origin = {"Origin": f"https://{junk[:60]}.example"}
                 assert client.get(f"/api/answers/{junk}", **tail).status == 404
                 assert client.get(f"/api/answers/{junk[:60]}/events?ticket={junk}").status == 404
-                assert client.get(f"/api/conversations/{junk}", **origin).status == 404
+                assert client.get(f"/api/conversations/{junk}", **origin).status == 403
                 assert client.get(f"/api/conversations?q={junk[:200]}").status == 200
                 assert client.get(f"/{junk}").status == 404
                 body = {"message": "a", junk: junk}
