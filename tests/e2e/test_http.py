@@ -25,7 +25,9 @@ SERVERS_OWN = {"server", "date", "connection", "transfer-encoding"}
 
 @pytest.fixture(scope="module")
 def site(start_site: Callable[..., Site]) -> Site:
-    return start_site(CHATAPP_MODELS="fake-model,other-model")
+    started = start_site(CHATAPP_MODELS="fake-model,other-model")
+    started.visitor(timeout=60)  # The first request makes the database, whatever the disk's pace.
+    return started
 
 
 def test_curl_shows_the_pieces_as_they_come(site: Site) -> None:

@@ -79,7 +79,7 @@ class Served:
 
     def visitor(self) -> Client:
         """Somebody who was here, and so has a cookie."""
-        client = Client(self.url)
+        client = Client(self.url, timeout=60)
         assert client.get("/api/conversations").status == 200  # and so there is a database
         return client
 
