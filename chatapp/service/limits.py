@@ -112,7 +112,7 @@ class Limits:
         running = self._settings.max_running_per_owner
         parts = [
             *self._rates.told(),
-            f"{tokens or 'any number of'} tokens a day",
+            f"{tokens} tokens a day" if tokens else "tokens a day: any",
             f"{running} answers at once",
         ]
         return f"limits of a visitor: {', '.join(parts)} (docs/settings.md; 0 turns one off)"
@@ -154,7 +154,7 @@ class _Limit(NamedTuple):
         return cls([], parse_rates(default or "0"))
 
     def __str__(self) -> str:
-        return ";".join(_told(rate) for rate in self.visitor) or "any number of"
+        return ";".join(_told(rate) for rate in self.visitor) or "any"
 
 
 class Rates:
@@ -176,10 +176,10 @@ class Rates:
     def told(self) -> list[str]:
         """Of each limit what holds for a visitor."""
         return [
-            f"{self._each} questions",
-            f"{self._address} from an address",
-            f"{self._all} from all together",
-            f"{self._visitors} new visitors from an address",
+            f"questions: {self._each}",
+            f"from an address: {self._address}",
+            f"from all together: {self._all}",
+            f"new visitors from an address: {self._visitors}",
         ]
 
     def hit(self, payer: Payer, thing: Counted) -> None:
