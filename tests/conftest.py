@@ -1,5 +1,6 @@
 """Fixtures: a scripted upstream, and gunicorn processes that end with the test."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from chatapp.runtime.background import BackgroundTask
 from tests.support.client import Client
+from tests.support.embedded_app import MakeHost, host
 from tests.support.gunicorn import Gunicorn
 from tests.support.one_chat import OneChat
 from tests.support.shared_server import Site
@@ -40,6 +42,12 @@ def upstream() -> Iterator[FakeUpstream]:
     fake = FakeUpstream()
     yield fake
     fake.close()
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> MakeHost:
+    """Makes host applications, each with a folder of its own; arguments are their config."""
+    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture

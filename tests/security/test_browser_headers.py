@@ -3,7 +3,6 @@
 import functools
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,11 +53,6 @@ READS = (
 @pytest.fixture(scope="module")
 def site(start_site: Callable[..., Site]) -> Site:
     return start_site()
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """No text becomes a header or an event, and nothing of the inside becomes a text."""
 
-import functools
 import json
 import logging
 import re
@@ -15,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from chatapp import AnswerInfo, AnswerRequest, ChatApp, Refused, StopAnswer
 from tests.support.client import joined, parse_all
-from tests.support.embedded_app import MakeHost, host, mounted
+from tests.support.embedded_app import MakeHost, mounted
 from tests.support.upstream import Call, FakeUpstream, Script
 
 STREAM = re.compile(rb"retry: \d+\n(?:(?:event: [a-z]+\n)?data: \{[^\r\n]*\}\nid: \d+\n\n)*")
@@ -40,11 +39,6 @@ HEADERS = {
 }  # fmt: skip
 INSIDE = ("sk-secret", "/srv/inside", "raw upstream words", "Traceback", "127.0.0.1", "hunter2")
 """What nobody outside may read."""
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Who is asking, and how much each of them may."""
 
-import functools
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,13 +12,8 @@ from flask_login import LoginManager, UserMixin, login_user, logout_user
 from chatapp import ChatApp
 from chatapp.errors import ConfigError
 from tests.support.client import Client, joined
-from tests.support.embedded_app import MakeHost, Served, asked, host, mounted, refused
+from tests.support.embedded_app import MakeHost, Served, asked, mounted, refused
 from tests.support.upstream import USAGE, FakeUpstream, by_hand, poll, speak
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 def post(client: FlaskClient, message: str = "a", **headers: str) -> Any:

@@ -1,12 +1,10 @@
 """Nobody gets at what is somebody else's: not by ids, not by cookies, not by tickets."""
 
-import functools
 import hashlib
 import json
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from flask.testing import FlaskClient
 from itsdangerous import Signer, TimestampSigner, URLSafeTimedSerializer
 
 from chatapp.service import service
-from tests.support.embedded_app import MakeHost, asked, host, mounted, refused
+from tests.support.embedded_app import MakeHost, asked, mounted, refused
 from tests.support.upstream import FakeUpstream, by_hand
 
 ORIGIN = "https://friend.example"
@@ -26,11 +24,6 @@ NEVER_WAS = "AAAAAAAAAAAAAAAA"
 def nothing_has_just_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is not found is not looked for again: there are thousands of them here."""
     monkeypatch.setattr(service, "LOOK_AGAIN", ())
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture

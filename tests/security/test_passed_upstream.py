@@ -1,7 +1,5 @@
 """What a client sends reaches the model's server only where it is known and allowed."""
 
-import functools
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import strategies as st
 from chatapp.errors import ChatAppError
 from chatapp.settings import Settings
 from chatapp.views.histories import checked_history
-from tests.support.embedded_app import MakeHost, host, mounted, refused
+from tests.support.embedded_app import MakeHost, mounted, refused
 from tests.support.hypothesis_settings import FEW
 from tests.support.upstream import FakeUpstream
 
@@ -36,11 +34,6 @@ PARTS: tuple[dict[str, Any], ...] = (
     {"type": "Text", "text": "a"},
 )
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 def visitor(make_host: MakeHost, upstream: FakeUpstream, **options: Any) -> FlaskClient:

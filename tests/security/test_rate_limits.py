@@ -1,6 +1,5 @@
 """No rate is passed by new cookies, other addresses, many requests at once, or many owners."""
 
-import functools
 import ipaddress
 import threading
 from collections import Counter
@@ -22,18 +21,13 @@ from chatapp.rates import Charge, Counts, Rate, memory, open_counts
 from chatapp.service.limits import DEFAULT_TOKENS, DEFAULTS, Limits
 from chatapp.settings import Settings
 from tests.support.client import Client
-from tests.support.embedded_app import MakeHost, host, mounted, refused
+from tests.support.embedded_app import MakeHost, mounted, refused
 from tests.support.gunicorn import Gunicorn
 from tests.support.hypothesis_settings import FEW
 from tests.support.redis_server import RedisServer
 from tests.support.upstream import FakeUpstream, poll
 
 QUESTION = {"message": "a"}
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture(params=["memory", "database", pytest.param("redis", marks=pytest.mark.processes)])

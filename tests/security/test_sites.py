@@ -1,6 +1,5 @@
 """Pages of other sites change nothing and read nothing, unless they are listed."""
 
-import functools
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.embedded_app import MakeHost, asked, host, mounted, refused
+from tests.support.embedded_app import MakeHost, asked, mounted, refused
 from tests.support.upstream import FakeUpstream
 
 FRIEND = "https://friend.example"
@@ -38,11 +37,6 @@ READS = [
     "c/{conversation}",
     "assets/icon.svg",
 ]
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture

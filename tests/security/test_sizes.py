@@ -1,6 +1,5 @@
 """What is too large, too deep or too many is refused, and leaves nothing in memory."""
 
-import functools
 import json
 import random
 import socket
@@ -14,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.support.client import Client
-from tests.support.embedded_app import MakeHost, host, mounted
+from tests.support.embedded_app import MakeHost, mounted
 from tests.support.gunicorn import ROOT
 from tests.support.shared_server import Site
 from tests.support.upstream import FakeUpstream, poll, speak
@@ -24,11 +23,6 @@ MAX_GROWTH = 8 << 20
 """Bytes that a worker may grow by in thousands of hostile requests, as its heap is fragmented. Each
 of them kept would be several times as much."""
 ROUNDS = 12
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture

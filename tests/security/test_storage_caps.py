@@ -1,6 +1,5 @@
 """What a stranger can store has an end: per conversation, per owner, in all and in time."""
 
-import functools
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -24,17 +23,12 @@ from chatapp.rates import SqlCounts
 from chatapp.service.expiry import Expiry
 from chatapp.settings import Settings
 from tests.support.databases import Postgres
-from tests.support.embedded_app import MakeHost, asked, host, mounted, refused
+from tests.support.embedded_app import MakeHost, asked, mounted, refused
 from tests.support.hypothesis_settings import FEW, TEXTS
 from tests.support.upstream import FakeUpstream
 
 VISITOR = "chatapp/visitor:a"
 USER = "chatapp/user:ann"
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)])

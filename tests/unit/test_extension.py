@@ -1,7 +1,6 @@
 """`ChatApp` in a host application: several beside each other, and the host stays as it was."""
 
 import copy
-import functools
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,8 @@ from flask.testing import FlaskClient
 from chatapp import AnswerRequest, AnswerResult, ChatApp, Refused
 from chatapp.errors import ConfigError
 from tests.support.client import Sent, joined, parse_all
-from tests.support.embedded_app import MakeHost, asked, asking, host, mounted, refused
+from tests.support.embedded_app import MakeHost, asked, asking, mounted, refused
 from tests.support.upstream import FakeUpstream, poll, speak
-
-
-@pytest.fixture
-def make_host(tmp_path: Path) -> MakeHost:
-    return functools.partial(host, tmp_path)
 
 
 @pytest.fixture
